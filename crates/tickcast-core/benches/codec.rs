@@ -1,0 +1,2 @@
+//! Placeholder until this room is furnished.
+fn main() {}

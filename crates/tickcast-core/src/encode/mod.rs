@@ -1,0 +1,3 @@
+//! Trades to bytes: the plain JSON form and protobuf.
+
+pub mod json;

@@ -1,0 +1,22 @@
+//! The hot path of tickcast, without Python and without sockets.
+//!
+//! Ticks come in as payloads ([`decode`]), become columns ([`TickBatch`]), pass the [`screen`], get their
+//! 20-minute VWAP from the [`window`], become trades ([`trade`]), are encoded once ([`encode`]) and live on the
+//! [`tape`], where any number of cursors read them.
+
+pub mod decode;
+pub mod encode;
+pub mod error;
+pub mod judge;
+pub mod position;
+pub mod screen;
+pub mod sim;
+pub mod tape;
+pub mod tick;
+pub mod trade;
+pub mod window;
+
+pub use error::{Error, Result};
+pub use position::{Position, TradeId};
+pub use tick::{Decoded, Names, TickBatch, Undecodable};
+pub use trade::{Status, Trade};

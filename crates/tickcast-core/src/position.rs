@@ -1,0 +1,68 @@
+//! Where a tick stood upstream, and the trade id read off it (design: identity and order).
+
+/// Position of a tick upstream: stream, partition, offset, index within the message.
+///
+/// Ordered within one (stream, partition) as the source orders its ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position {
+    /// First 8 hex digits of SHA-256 of the stream's name; random for sources without positions.
+    pub stream: u32,
+    /// Partition; 0 where the source has none.
+    pub partition: u16,
+    /// Kafka offset, JetStream stream sequence, or row of the file from 0.
+    pub offset: u64,
+    /// Index of the tick within its message, from 0.
+    pub index: u16,
+}
+
+impl Position {
+    /// Returns the trade id of the tick at this position: the same tick gets the same id wherever it is processed.
+    pub fn trade_id(self) -> TradeId {
+        let mut id = [0u8; 16];
+        id[0..4].copy_from_slice(&self.stream.to_be_bytes());
+        id[4..6].copy_from_slice(&self.partition.to_be_bytes());
+        id[6..14].copy_from_slice(&self.offset.to_be_bytes());
+        id[14..16].copy_from_slice(&self.index.to_be_bytes());
+        TradeId(id)
+    }
+}
+
+/// Identity of a trade: 16 bytes, shown as 32 lower-case hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct TradeId(pub [u8; 16]);
+
+impl TradeId {
+    /// Returns the 32 lower-case hex digits: stream (8), partition (4), offset (16), index (4).
+    pub fn hex(self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut out = [0u8; 32];
+        for (i, b) in self.0.iter().enumerate() {
+            out[2 * i] = DIGITS[usize::from(b >> 4)];
+            out[2 * i + 1] = DIGITS[usize::from(b & 15)];
+        }
+        out
+    }
+
+    /// Returns the position that this id was read off.
+    pub fn position(self) -> Position {
+        let b = self.0;
+        Position {
+            stream: u32::from_be_bytes([b[0], b[1], b[2], b[3]]),
+            partition: u16::from_be_bytes([b[4], b[5]]),
+            offset: u64::from_be_bytes([b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13]]),
+            index: u16::from_be_bytes([b[14], b[15]]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trade_id_shows_the_position_and_gives_it_back() {
+        let p = Position { stream: 0xdead_beef, partition: 7, offset: 1 << 40, index: 65_534 };
+        assert_eq!(&p.trade_id().hex(), b"deadbeef00070000010000000000fffe");
+        assert_eq!(p.trade_id().position(), p);
+    }
+}

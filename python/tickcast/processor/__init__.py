@@ -1,0 +1,1 @@
+"""Furnished in a commit of its own."""
