@@ -17,6 +17,6 @@ pub mod trade;
 pub mod window;
 
 pub use error::{Error, Result};
-pub use position::{Position, TradeId};
+pub use position::{Origin, Position, TradeId};
 pub use tick::{Decoded, Names, TickBatch, Undecodable};
 pub use trade::{Status, Trade};

@@ -55,6 +55,49 @@ impl TradeId {
     }
 }
 
+/// Where the messages of a batch came from: one entry in each column for each payload of the decode call.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// Stream of all of them ([`Position::stream`]).
+    pub stream: u32,
+    /// Partition of all of them.
+    pub partition: u16,
+    /// Kafka offset, JetStream stream sequence, row of the file, or a counter.
+    pub offset: Vec<u64>,
+    /// When the message arrived here, ns since the Unix epoch.
+    pub arrival_ns: Vec<i64>,
+    /// The broker's own time of the message, ns since the Unix epoch; 0: it has none.
+    pub broker_ns: Vec<i64>,
+}
+
+impl Origin {
+    /// Returns an origin without messages.
+    pub fn new(stream: u32, partition: u16) -> Self {
+        Origin { stream, partition, ..Origin::default() }
+    }
+
+    /// Adds a message.
+    pub fn push(&mut self, offset: u64, arrival_ns: i64, broker_ns: i64) {
+        self.offset.push(offset);
+        self.arrival_ns.push(arrival_ns);
+        self.broker_ns.push(broker_ns);
+    }
+
+    /// Returns the position of a tick of message `message`.
+    pub fn position(&self, message: usize, index: u16) -> Position {
+        let offset = self.offset.get(message).copied().unwrap_or_default();
+        Position { stream: self.stream, partition: self.partition, offset, index }
+    }
+
+    /// Returns the position just behind which reading goes on once all messages are judged, if there are any.
+    ///
+    /// Its index is the largest there is: the whole message has been judged.
+    pub fn last(&self) -> Option<Position> {
+        let offset = *self.offset.last()?;
+        Some(Position { stream: self.stream, partition: self.partition, offset, index: u16::MAX })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

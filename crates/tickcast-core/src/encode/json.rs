@@ -15,10 +15,7 @@ impl EnrichmentKeys {
     /// Prepares the keys of these enrichments, in their order.
     pub fn new<S: AsRef<str>>(names: &[S]) -> Self {
         EnrichmentKeys(
-            names
-                .iter()
-                .map(|n| format!(",{}:", serde_json::Value::from(n.as_ref())).into_bytes())
-                .collect(),
+            names.iter().map(|n| format!(",{}:", serde_json::Value::from(n.as_ref())).into_bytes()).collect(),
         )
     }
 }

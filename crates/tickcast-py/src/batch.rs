@@ -1,0 +1,77 @@
+//! A decoded batch on its way from a source to the judge.
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::sync::Mutex;
+use tickcast_core::position::Origin;
+use tickcast_core::{Decoded, TickBatch, Undecodable};
+
+/// Decoded ticks with where they came from, and what could not be decoded.
+#[pyclass(frozen, module = "tickcast._core")]
+pub struct Batch {
+    inner: Mutex<Option<(TickBatch, Origin)>>,
+    undecodable: Vec<(Undecodable, PositionTuple)>,
+    rows: usize,
+    messages: usize,
+    last: Option<PositionTuple>,
+}
+
+/// (stream, partition, offset, index) as Python sees a position.
+pub type PositionTuple = (u32, u16, u64, u16);
+
+impl Batch {
+    /// Returns a batch; the origin has an entry for each message of the decode call.
+    pub fn new(decoded: Decoded, origin: Origin) -> Self {
+        let Decoded { ticks, undecodable } = decoded;
+        let undecodable = undecodable
+            .into_iter()
+            .map(|u| {
+                let p = origin.position(u.message as usize, u.index.unwrap_or(0));
+                (u, (p.stream, p.partition, p.offset, p.index))
+            })
+            .collect();
+        Batch {
+            rows: ticks.len(),
+            messages: origin.offset.len(),
+            last: origin.last().map(|p| (p.stream, p.partition, p.offset, p.index)),
+            undecodable,
+            inner: Mutex::new(Some((ticks, origin))),
+        }
+    }
+
+    /// Takes the ticks out; a batch is judged once.
+    pub fn take(&self) -> PyResult<(TickBatch, Origin)> {
+        self.inner
+            .lock()
+            .ok()
+            .and_then(|mut inner| inner.take())
+            .ok_or_else(|| pyo3::exceptions::PyValueError::new_err("this batch has been judged already"))
+    }
+}
+
+#[pymethods]
+impl Batch {
+    /// Number of ticks.
+    #[getter]
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of messages that it was decoded from.
+    #[getter]
+    fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Position of its last message.
+    #[getter]
+    fn last_position(&self) -> Option<PositionTuple> {
+        self.last
+    }
+
+    /// What could not be decoded: (position, bytes, why).
+    #[getter]
+    fn undecodable<'py>(&self, py: Python<'py>) -> Vec<(PositionTuple, Bound<'py, PyBytes>, String)> {
+        self.undecodable.iter().map(|(u, p)| (*p, PyBytes::new(py, &u.bytes), u.error.to_string())).collect()
+    }
+}
