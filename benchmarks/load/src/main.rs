@@ -1,0 +1,151 @@
+//! Load client of the benchmarks.
+//!
+//! One thread opens N WebSocket clients and counts, on every frame, where the kernel put it, the trades; on one
+//! client in K it reads sequence and latency of each. A second thread publishes paced ticks to NATS, each with its
+//! sequence number in `volume` and its sending time in `timestampNs`. Loopback addresses only; every run is bounded.
+
+mod clients;
+mod publish;
+mod usage;
+
+use clap::Parser;
+use serde_json::json;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// WebSocket clients on loopback, fed by ticks that it publishes itself.
+#[derive(Parser, Clone)]
+struct Args {
+    /// Gateway, as HOST:PORT
+    gateway: String,
+    /// NATS server to publish to, as HOST:PORT
+    #[arg(long)]
+    nats: String,
+    /// Subject to publish to
+    #[arg(long, default_value = "ticks")]
+    subject: String,
+    /// Ticks per second
+    #[arg(long, default_value_t = 1000.0)]
+    rate: f64,
+    /// Instruments
+    #[arg(long, default_value_t = 100)]
+    instruments: usize,
+    /// Clients
+    #[arg(long, default_value_t = 500)]
+    clients: usize,
+    /// Clients, from the last, that never read
+    #[arg(long, default_value_t = 0)]
+    stalled: usize,
+    /// Measured seconds
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Seconds before them
+    #[arg(long, default_value_t = 3.0)]
+    warmup: f64,
+    /// WebSocket subprotocol; empty: the plain form
+    #[arg(long, default_value = "tickcast.v1.json")]
+    subprotocol: String,
+    /// First message of each client; empty: none
+    #[arg(long, default_value = r#"{"type":"subscribe","snapshot":false}"#)]
+    first: String,
+    /// Sequence and latency are read on one client in K
+    #[arg(long, default_value_t = 10)]
+    sample: usize,
+    /// Instruments whose latency is reported apart (prefix of the id)
+    #[arg(long, default_value = "SLOW")]
+    apart: String,
+    /// Every K-th tick goes to the instrument SLOW (0: none), from `--slow-after` seconds into the measurement
+    #[arg(long, default_value_t = 0)]
+    slow_every: u64,
+    /// When SLOW ticks begin, seconds after publishing began
+    #[arg(long, default_value_t = 0.0)]
+    slow_after: f64,
+    /// Server processes: CPU time of them and their descendants is reported
+    #[arg(long, value_delimiter = ',')]
+    pid: Vec<i32>,
+}
+
+/// State of the run that both threads see.
+#[derive(Default)]
+struct Run {
+    phase: AtomicU8,
+    open: AtomicU64,
+    failed: AtomicU64,
+    lost: AtomicU64,
+    published: AtomicU64,
+}
+
+const CONNECTING: u8 = 0;
+const WARM: u8 = 1;
+const MEASURING: u8 = 2;
+/// Publishing has ended; what is on its way may still arrive.
+const DRAINING: u8 = 3;
+const DONE: u8 = 4;
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address = text
+        .to_socket_addrs()
+        .map_err(|e| format!("{text}: {e}"))?
+        .find(SocketAddr::is_ipv4)
+        .ok_or(format!("{text}: no IPv4 address"))?;
+    if address.ip().is_loopback() { Ok(address) } else { Err(format!("{text}: only loopback addresses are loaded")) }
+}
+
+fn run(args: &Args) -> Result<serde_json::Value, String> {
+    let (gateway, nats) = (loopback(&args.gateway)?, loopback(&args.nats)?);
+    let shared = Arc::new(Run::default());
+    let receiving = {
+        let (args, shared) = (args.clone(), shared.clone());
+        std::thread::spawn(move || clients::run(&args, gateway, &shared))
+    };
+    let start = Instant::now();
+    while shared.open.load(Ordering::Relaxed) + shared.failed.load(Ordering::Relaxed) < args.clients as u64 {
+        if start.elapsed() > Duration::from_secs(30) || receiving.is_finished() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Subscriptions are on their way: nothing may be published before they have been taken.
+    std::thread::sleep(Duration::from_millis(500));
+    shared.phase.store(WARM, Ordering::Release);
+    let publishing = {
+        let (args, shared) = (args.clone(), shared.clone());
+        std::thread::spawn(move || publish::run(&args, nats, &shared))
+    };
+    std::thread::sleep(Duration::from_secs_f64(args.warmup));
+    let before = usage::cpu_seconds(&args.pid);
+    let own_before = usage::own_cpu_seconds();
+    shared.phase.store(MEASURING, Ordering::Release);
+    std::thread::sleep(Duration::from_secs_f64(args.seconds));
+    let server_cpu = usage::cpu_seconds(&args.pid) - before;
+    let own_cpu = usage::own_cpu_seconds() - own_before;
+    shared.phase.store(DRAINING, Ordering::Release);
+    let published = publishing.join().map_err(|_| "publisher panicked")??;
+    std::thread::sleep(Duration::from_millis(1500));
+    shared.phase.store(DONE, Ordering::Release);
+    let got = receiving.join().map_err(|_| "receiver panicked")??;
+    let deliveries: u64 = got.measured;
+    Ok(json!({
+        "clients": args.clients, "connected": got.connected, "disconnected": shared.lost.load(Ordering::Relaxed),
+        "asked_ticks_per_s": args.rate, "published": published.ticks, "behind_p99_ms": published.behind_p99_ms,
+        "seconds": args.seconds, "deliveries_per_s": (deliveries as f64 / args.seconds).round(),
+        "frames_per_s": (got.frames as f64 / args.seconds).round(),
+        "per_client": {"least": got.least, "most": got.most},
+        "sampled": {"clients": got.sampled, "missing": got.missing, "doubled_or_reordered": got.disordered},
+        "latency_ms": got.latency, "latency_apart_ms": got.latency_apart,
+        "server_cpu_s": server_cpu, "server_cpu_s_per_million": server_cpu * 1e6 / deliveries.max(1) as f64,
+        "load_cpu_s": own_cpu, "cores": std::thread::available_parallelism().map_or(0, |n| n.get()),
+    }))
+}
+
+fn main() {
+    match run(&Args::parse()) {
+        Ok(report) => println!("{report:#}"),
+        Err(error) => {
+            eprintln!("tickcast-load: {error}");
+            std::process::exit(1);
+        }
+    }
+}
