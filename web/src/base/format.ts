@@ -1,0 +1,77 @@
+// Numbers as text for people: grouped, with a steady number of digits, int64 without passing through a double.
+
+import type { Int64Text, WallMs } from "./nominal";
+
+/** Shown where there is no value. */
+export const NONE = "–";
+
+/** Between groups of three digits: narrow, and no line breaks at it. */
+const GROUP = "\u202f";
+
+const MINUS = "\u2212";
+
+function grouped(digits: string): string {
+  if (digits.length <= 3) return digits;
+  let out = digits.slice(0, digits.length % 3 || 3);
+  for (let i = out.length; i < digits.length; i += 3) out += GROUP + digits.slice(i, i + 3);
+  return out;
+}
+
+/** Returns an int64 in groups of three digits, exact. */
+export function formatInt64(value: Int64Text): string {
+  return value.startsWith("-") ? MINUS + grouped(value.slice(1)) : grouped(value);
+}
+
+/** Returns a count (a whole number ≥ 0) in groups of three digits. */
+export function formatCount(value: number): string {
+  return grouped(value.toFixed(0));
+}
+
+/** Returns a decimal in groups, with at least `least` and at most `most` fraction digits. */
+function formatDecimal(value: number, least: number, most: number): string {
+  const [whole = "", fraction = ""] = Math.abs(value).toFixed(most).split(".");
+  let end = fraction.length;
+  while (end > least && fraction[end - 1] === "0") end--;
+  const text = end > 0 ? `${grouped(whole)}.${fraction.slice(0, end)}` : grouped(whole);
+  return value < 0 ? MINUS + text : text;
+}
+
+/**
+ * Returns a price or a VWAP: two fraction digits or more where the value has them, up to `most`; below 1 up to two
+ * digits more, since they are what such a price consists of. What would not fit (≥ 1e15, or nearly 0) is in e-notation.
+ */
+export function formatPrice(value: number | null, most = 6): string {
+  if (value === null || !Number.isFinite(value)) return NONE;
+  const size = Math.abs(value);
+  if (size >= 1e15 || (size > 0 && size < 1e-6)) return value.toExponential(4);
+  return formatDecimal(value, 2, size < 1 ? most + 2 : most);
+}
+
+/** Returns a duration in milliseconds: three significant digits below a second, then seconds. */
+export function formatMs(ms: number | undefined): string {
+  if (ms === undefined || !Number.isFinite(ms)) return NONE;
+  if (ms < 0.1) return "< 0.1 ms";
+  if (ms < 10) return `${ms.toFixed(2)} ms`;
+  if (ms < 100) return `${ms.toFixed(1)} ms`;
+  if (ms < 1000) return `${ms.toFixed(0)} ms`;
+  return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+}
+
+/** Returns events per second: one fraction digit below 100, none above. */
+export function formatRate(perSecond: number): string {
+  return perSecond < 100 ? formatDecimal(perSecond, 1, 1) : formatCount(perSecond);
+}
+
+/** Returns the time of day in UTC, to the millisecond. */
+export function formatTime(at: WallMs): string {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime()) ? NONE : date.toISOString().slice(11, 23);
+}
+
+/** Returns date and time in UTC with all nine fraction digits, exact: the digits are cut, not computed. */
+export function formatTimestampNs(ns: Int64Text): string {
+  if (ns.startsWith("-")) return ns;
+  const digits = ns.padStart(10, "0");
+  const date = new Date(Number(digits.slice(0, -9)) * 1000);
+  return `${date.toISOString().slice(0, 19).replace("T", " ")}.${digits.slice(-9)} UTC`;
+}

@@ -1,0 +1,316 @@
+// One subscription to the tape, over as many connections as it takes.
+//
+// States: connecting ─► live ◄─► stale ─► reconnecting ─► live …, and closed, where the gateway said not to come back
+// or the page called `stop`. A connection is opened, says `hello`, is asked for the stream from the first sequence not
+// accounted for, and is live with `subscribed`. The ledger outlives connections; only another epoch starts it afresh.
+
+import { wallNow } from "../base/clock";
+import type { Link, LinkState } from "../base/link";
+import type { Epoch, Int64Text, Sequence, WallMs } from "../base/nominal";
+import { CLOSE, CLOSE_NORMAL, SUBPROTOCOL, shouldReconnect } from "../protocol/codes";
+import type {
+  Bye,
+  ClientMessage,
+  ErrorMessage,
+  Hello,
+  ServerMessage,
+  SourceStatus,
+  Trade,
+  Trades,
+  Verdict,
+} from "../protocol/messages";
+import { ProtocolError, parseMessage } from "../protocol/parse";
+import { fullJitterMs } from "./backoff";
+import { Ledger } from "./ledger";
+import { ClockOffset, type Offset } from "./offset";
+import { Requests } from "./requests";
+import type { OpenSocket, Socket } from "./socket";
+import { Timers } from "./timers";
+import { LOST_HALF_BEATS, STALE_HALF_BEATS, TIMING, type Timing } from "./timing";
+
+/** New trades of one frame: each exactly once, in the order of the tape. */
+export interface Delivery {
+  readonly trades: readonly Trade[];
+  /** Number of each trade. */
+  readonly seqs: readonly Sequence[];
+  /** How many of them were already on the tape when the page connected: history, not news. */
+  readonly old: number;
+  readonly sentMs: WallMs;
+  readonly receivedMs: WallMs;
+}
+
+export interface SessionListener {
+  linkChanged(link: Link): void;
+  /** A subscription begins; `fresh` where nothing known before has to do with it (first one, another epoch). */
+  began(hello: Hello, fresh: boolean, ledger: Readonly<Ledger>): void;
+  delivered(delivery: Delivery): void;
+  sourceChanged(status: SourceStatus): void;
+  /** Something went wrong that the connection survives. */
+  noticed(what: string): void;
+}
+
+export interface SessionOptions {
+  readonly url: string;
+  readonly openSocket: OpenSocket;
+  readonly listener: SessionListener;
+  /** Trades before the newest that a fresh subscription asks for. */
+  readonly history: number;
+  readonly timing?: Timing;
+  /** Even over 0 … 1. */
+  readonly random?: () => number;
+}
+
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #timing: Timing;
+  readonly #random: () => number;
+  readonly #offset = new ClockOffset();
+  readonly #requests: Requests;
+
+  #link: Link = { state: "connecting", why: "", retryAt: undefined };
+  #epoch: Epoch | undefined;
+  #ledger: Ledger | undefined;
+  /** Newest sequence on the tape when this connection began. */
+  #headAtHello = 0;
+  #socket: Socket | undefined;
+  #bye: Bye | undefined;
+  #attempt = 0;
+  #silentHalfBeats = 0;
+  #nextId = 1;
+  readonly #timers = new Timers<"retry" | "handshake" | "beat" | "ping" | "steady">();
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#timing = options.timing ?? TIMING;
+    this.#random = options.random ?? Math.random;
+    this.#requests = new Requests(this.#timing.verdictMs);
+  }
+
+  get link(): Link {
+    return this.#link;
+  }
+  get epoch(): Epoch | undefined {
+    return this.#epoch;
+  }
+  /** Accounts of the present epoch's sequences. */
+  get ledger(): Readonly<Ledger> | undefined {
+    return this.#ledger;
+  }
+  /** Server clock − page clock, `undefined` before the first pong of this connection. */
+  get offset(): Offset | undefined {
+    return this.#offset.best;
+  }
+
+  /** Connects; at once where an attempt is only planned, and also after `closed`. Does nothing where connected. */
+  start(): void {
+    if (this.#socket !== undefined) return;
+    this.#timers.clearAll();
+    this.#bye = undefined;
+    const first = this.#link.state === "connecting";
+    this.#change(first ? "connecting" : "reconnecting", this.#link.why);
+    this.#socket = this.#options.openSocket(this.#options.url, SUBPROTOCOL, {
+      received: (data) => this.#receive(data),
+      closed: (code, reason) => this.#closed(code, reason),
+    });
+    this.#timers.set("handshake", this.#timing.handshakeMs, () => this.#abandon("The gateway did not answer"));
+  }
+
+  /** Makes a planned attempt at once; does nothing where none is planned. */
+  hurry(): void {
+    if (this.#link.retryAt !== undefined) this.start();
+  }
+
+  /** Disconnects for good; no timer and no listener stays behind. */
+  stop(): void {
+    this.#drop(CLOSE_NORMAL, "The page was closed");
+    this.#change("closed", "Disconnected");
+  }
+
+  /**
+   * Asks for a verdict on a tick.
+   *
+   * @returns The verdict; rejects with a reason for people where there is none.
+   */
+  judge(instrumentId: string, price: number, volume: Int64Text): Promise<Verdict> {
+    if (this.#link.state !== "live" && this.#link.state !== "stale") {
+      return Promise.reject(new Error("Not connected to the gateway"));
+    }
+    const id = this.#nextId++;
+    const verdict = this.#requests.wait(id);
+    this.#send({ type: "tick", id, instrumentId, price, volume });
+    return verdict;
+  }
+
+  #receive(data: unknown): void {
+    const receivedMs = wallNow();
+    this.#silentHalfBeats = 0;
+    if (this.#link.state === "stale") this.#change("live", "");
+    let message: ServerMessage | undefined;
+    try {
+      if (typeof data !== "string") throw new ProtocolError("message: must be text, was binary");
+      message = parseMessage(data);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#options.listener.noticed(`Unreadable message: ${error.message}`);
+      return;
+    }
+    if (message !== undefined) this.#handle(message, receivedMs);
+  }
+
+  #handle(message: ServerMessage, receivedMs: WallMs): void {
+    switch (message.type) {
+      case "trades":
+        this.#deliver(message, receivedMs);
+        break;
+      case "pong":
+        this.#offset.add(message.t as WallMs, message.serverMs, receivedMs);
+        break;
+      case "hello":
+        this.#greet(message);
+        break;
+      case "subscribed":
+        this.#subscribed();
+        break;
+      case "snapshot":
+        this.#skipTo(message.toSeq);
+        break;
+      case "gap":
+        this.#ledger?.announce(message.from, message.to);
+        this.#options.listener.noticed(`Gap: ${message.to - message.from + 1} trades, ${message.why}`);
+        break;
+      case "status":
+        this.#options.listener.sourceChanged(message);
+        break;
+      case "verdict":
+        this.#requests.answer(message);
+        break;
+      case "error":
+        this.#refused(message);
+        break;
+      case "bye":
+        this.#bye = message;
+        break;
+      case "heartbeat":
+        break;
+    }
+  }
+
+  #greet(hello: Hello): void {
+    const known = hello.epoch === this.#epoch ? this.#ledger : undefined;
+    const ledger = known ?? new Ledger(Math.max(1, hello.seq - this.#options.history + 1) as Sequence);
+    this.#epoch = hello.epoch;
+    this.#ledger = ledger;
+    this.#headAtHello = hello.seq;
+    this.#superviseHeartbeat(hello.heartbeatMs > 0 ? hello.heartbeatMs : this.#timing.heartbeatMs);
+    this.#options.listener.began(hello, known === undefined, ledger);
+    const fromSeq = (ledger.last + 1) as Sequence;
+    this.#send({ type: "subscribe", id: this.#nextId++, epoch: hello.epoch, fromSeq, snapshot: false });
+  }
+
+  #subscribed(): void {
+    this.#timers.clear("handshake");
+    this.#change("live", "");
+    this.#offset.clear();
+    this.#ping();
+    this.#timers.set("steady", this.#timing.steadyMs, () => {
+      this.#attempt = 0;
+    });
+  }
+
+  #deliver(frame: Trades, receivedMs: WallMs): void {
+    const ledger = this.#ledger;
+    if (ledger === undefined) return;
+    const trades: Trade[] = [];
+    const seqs: Sequence[] = [];
+    let old = 0;
+    let next = frame.seq;
+    frame.trades.forEach((trade, i) => {
+      const seq = frame.seqs === undefined ? ((frame.seq + i) as Sequence) : (frame.seqs[i] as Sequence);
+      if (seq > next) ledger.announce(next, (seq - 1) as Sequence); // `seqs` says that they are left out
+      next = (seq + 1) as Sequence;
+      if (!ledger.take(seq)) return;
+      trades.push(trade);
+      seqs.push(seq);
+      if (seq <= this.#headAtHello) old++;
+    });
+    if (next <= frame.toSeq) ledger.announce(next, frame.toSeq);
+    if (trades.length > 0) this.#options.listener.delivered({ trades, seqs, old, sentMs: frame.sentMs, receivedMs });
+  }
+
+  /** The table shows trades one by one, so of a snapshot it only matters where they go on. */
+  #skipTo(toSeq: Sequence): void {
+    if (this.#ledger !== undefined && toSeq > this.#ledger.last) {
+      this.#ledger.announce((this.#ledger.last + 1) as Sequence, toSeq);
+    }
+  }
+
+  #refused(error: ErrorMessage): void {
+    if (!this.#requests.refuse(error.id, error.message)) {
+      this.#options.listener.noticed(`The gateway refused a request: ${error.message} (${error.code})`);
+    }
+  }
+
+  /**
+   * Counts silence on a timer of its own rather than comparing times: a page that was frozen (a sleeping laptop, a
+   * throttled tab) wakes up with one beat counted, reads what waited in the socket, and needs no new connection.
+   */
+  #superviseHeartbeat(intervalMs: number): void {
+    this.#silentHalfBeats = 0;
+    const beat = (): void => {
+      this.#silentHalfBeats++;
+      if (this.#silentHalfBeats >= LOST_HALF_BEATS) {
+        this.#abandon("The gateway fell silent");
+        return;
+      }
+      if (this.#silentHalfBeats >= STALE_HALF_BEATS && this.#link.state === "live") {
+        this.#change("stale", "Nothing heard from the gateway");
+      }
+      this.#timers.set("beat", intervalMs / 2, beat);
+    };
+    this.#timers.set("beat", intervalMs / 2, beat);
+  }
+
+  #ping(): void {
+    this.#send({ type: "ping", t: wallNow() });
+    this.#timers.set("ping", this.#timing.pingMs, () => this.#ping());
+  }
+
+  /** Gives up a connection without waiting for its closing handshake, which a dead one would never finish. */
+  #abandon(why: string): void {
+    this.#drop(CLOSE.heartbeatLost, why);
+    this.#plan(why, 0);
+  }
+
+  #closed(code: number, reason: string): void {
+    const bye = this.#bye;
+    this.#drop(undefined, "Connection lost");
+    const why = bye?.reason || reason || (code === 1006 ? "Connection lost" : `Closed with code ${code}`);
+    if (shouldReconnect(bye?.code ?? code) && shouldReconnect(code)) this.#plan(why, bye?.retryAfterMs ?? 0);
+    else this.#change("closed", why);
+  }
+
+  #plan(why: string, leastMs: number): void {
+    const waitMs = leastMs + fullJitterMs(this.#attempt++, this.#timing.backoff, this.#random);
+    this.#change("reconnecting", why, (wallNow() + waitMs) as WallMs);
+    this.#timers.set("retry", waitMs, () => this.start());
+  }
+
+  /** Ends what belongs to the connection; without a code it is closed already. */
+  #drop(code: number | undefined, why: string): void {
+    this.#timers.clearAll();
+    const socket = this.#socket;
+    this.#socket = undefined;
+    if (code !== undefined) socket?.close(code, why);
+    this.#requests.refuseAll(why);
+  }
+
+  #send(message: ClientMessage): void {
+    this.#socket?.send(JSON.stringify(message));
+  }
+
+  #change(state: LinkState, why: string, retryAt?: WallMs): void {
+    if (state === this.#link.state && why === this.#link.why && retryAt === this.#link.retryAt) return;
+    this.#link = { state, why, retryAt };
+    this.#options.listener.linkChanged(this.#link);
+  }
+}

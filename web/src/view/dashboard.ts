@@ -1,0 +1,93 @@
+// The page: which part is painted when.
+
+import { wallNow } from "../base/clock";
+import { formatCount } from "../base/format";
+import { type Board, Part, type Selection } from "../model/board";
+import { part, setAttribute, setText } from "./dom";
+import { Header } from "./header";
+import { type ClockEstimate, Meters } from "./meters";
+import { type Judge, TickForm } from "./tickForm";
+import { TradeTable } from "./tradeTable";
+
+/** Between two paintings of the figures, milliseconds: nobody reads a number that changes sixty times a second. */
+export const METERS_EVERY_MS = 250;
+
+export interface DashboardOptions {
+  readonly document: Document;
+  readonly board: Board;
+  /** Asks for parts to be painted with the next frame. */
+  readonly invalidate: (parts: number) => void;
+  readonly connect: () => void;
+  readonly judge: Judge;
+  readonly clock: () => ClockEstimate | undefined;
+}
+
+export class Dashboard {
+  readonly #options: DashboardOptions;
+  readonly #header: Header;
+  readonly #meters: Meters;
+  readonly #form: TickForm;
+  readonly #table: TradeTable;
+  readonly #panel: HTMLElement;
+  readonly #empty: HTMLElement;
+  readonly #pause: HTMLButtonElement;
+  #selection: Selection = "ALL";
+  /** Trades of the selection that had come when the table was paused. */
+  #pausedAt: number | undefined;
+
+  constructor(options: DashboardOptions) {
+    const { document, board, invalidate } = options;
+    this.#options = options;
+    this.#header = new Header(document, options.connect);
+    this.#meters = new Meters(document);
+    this.#form = new TickForm(document, options.judge);
+    this.#table = new TradeTable(part(document, "trades", HTMLTableSectionElement));
+    this.#panel = part(document, "trades-panel", HTMLElement);
+    this.#empty = part(document, "empty", HTMLElement);
+    this.#pause = part(document, "pause", HTMLButtonElement);
+    this.#pause.addEventListener("click", () => {
+      this.#pausedAt = this.#pausedAt === undefined ? board.ring(this.#selection).pushed : undefined;
+      invalidate(Part.trades | Part.meters);
+    });
+    part(document, "selection", HTMLFieldSetElement).addEventListener("change", (event) => {
+      if (!(event.target instanceof HTMLInputElement)) return;
+      this.#selection = event.target.value as Selection;
+      this.#pausedAt = undefined;
+      invalidate(Part.trades | Part.meters);
+    });
+  }
+
+  /** Paints the parts of the mask. */
+  paint(parts: number): void {
+    const { board, document } = this.#options;
+    const now = wallNow();
+    if (parts & Part.trades) this.#paintTrades();
+    if (parts & Part.meters) {
+      this.#meters.paint(board, this.#options.clock(), now);
+      this.#paintPause();
+    }
+    if (parts & (Part.status | Part.meters)) this.#header.paint(board, now); // with the meters: its countdown runs
+    if (parts & Part.status) {
+      this.#form.paint(board);
+      setAttribute(this.#panel, "data-live", String(board.link.state === "live"));
+      const title = board.link.state === "live" ? "tickcast" : `${board.link.state} · tickcast`;
+      if (document.title !== title) document.title = title;
+    }
+  }
+
+  #paintTrades(): void {
+    const { board } = this.#options;
+    const ring = board.ring(this.#selection);
+    if (this.#pausedAt !== undefined && ring.pushed >= this.#pausedAt) return;
+    this.#pausedAt = undefined; // the ring began anew: nothing is left to look at
+    this.#table.paint(ring, board.lives);
+    this.#empty.hidden = this.#table.size > 0;
+  }
+
+  #paintPause(): void {
+    const paused = this.#pausedAt;
+    const came = paused === undefined ? 0 : this.#options.board.ring(this.#selection).pushed - paused;
+    setAttribute(this.#pause, "aria-pressed", String(paused !== undefined));
+    setText(this.#pause, paused === undefined ? "Pause" : `Resume · ${formatCount(Math.max(0, came))} new`);
+  }
+}
