@@ -1,0 +1,324 @@
+"""The one typed configuration: defaults < ``tickcast.toml`` < environment ``TICKCAST_*`` < flags.
+
+Each field carries its default, and under it one line with meaning, unit and range; ``docs/configuration.md`` is made of
+these lines. Values are checked once, when a section is constructed, and a wrong one is refused with its key, the value
+and what is allowed. Where a value came from (file, variable, flag) is known to `tickcast.layers`.
+
+A processor or gateway started by a supervisor takes the whole configuration from one variable,
+``TICKCAST_CONFIG_JSON``: it is then exactly the one that the supervisor checked.
+"""
+
+import hashlib
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from tickcast import urls
+from tickcast.errors import ConfigError
+from tickcast.fields import Duration, Host, LogLevel, Policy, Port, Price, RuleSpec, Scale, Section, size, whole
+from tickcast.units import parse_duration_ns
+
+__all__ = [
+    "Config",
+    "Judge",
+    "Ready",
+    "Screen",
+    "Tape",
+    "Web",
+    "Window",
+    "default_run_dir",
+    "from_process_env",
+    "gateway_hash",
+    "load",
+    "masked",
+    "processor_hash",
+    "to_env",
+]
+
+PROCESS_VARIABLE = "TICKCAST_CONFIG_JSON"
+"""Carries a checked configuration to a child process."""
+
+MAX_CONTROL_SOCKET_PATH = 107
+
+
+def default_run_dir(env: Mapping[str, str] = os.environ) -> str:
+    """Return ``$XDG_RUNTIME_DIR/tickcast/default``, where unset ``/tmp/tickcast-<uid>/default``."""
+    base = env.get("XDG_RUNTIME_DIR")
+    root = Path(base) / "tickcast" if base else Path("/tmp") / f"tickcast-{os.getuid()}"
+    return str(root / "default")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach what listens on `host`; an unknown name counts as public."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Web(Section, frozen=True):
+    """Where clients come in."""
+
+    prefix: ClassVar[str] = "web."
+
+    host: Host = "127.0.0.1"
+    """Address to listen on; other than loopback only with `auth_token` or `insecure_public`."""
+    port: Port = 3000
+    """TCP port of dashboard, WebSocket and HTTP; 0 chooses a free one."""
+    workers: Annotated[int, whole(1, 64)] = 1
+    """Gateway worker processes; more only pay on machines with more cores."""
+    insecure_public: bool = False
+    """Listen on a public address without authentication."""
+    origins: tuple[str, ...] = ()
+    """Browser origins let in besides the gateway's own, such as `https://desk.example`; `*` is any."""
+    heartbeat_ms: Annotated[int, whole(100, 60_000)] = 5_000
+    """Pause between heartbeats to a quiet client, milliseconds."""
+    budget_ms: Annotated[int, whole(1, 1_000)] = 10
+    """Time that a trade may wait to ride with others in one frame, milliseconds."""
+    max_backlog_bytes: Annotated[int, size(65_536, 2**40, "from 64KiB to 1TiB")] = 4 * 1024 * 1024
+    """Bytes that may wait for one slow client before it is conflated."""
+    auth_token: str | None = None
+    """Token that clients must send; none lets everybody on loopback in. Secret."""
+    publish: bool = False
+    """Let authorised clients send ticks to everybody; needs `auth_token`."""
+
+    def _check_together(self) -> None:
+        if not is_loopback(self.host) and not self.auth_token and not self.insecure_public:
+            raise ConfigError(
+                f"web.host: {self.host} is reachable from other machines; "
+                "set web.auth_token, or allow it with --insecure-public"
+            )
+        if self.publish and not self.auth_token:
+            raise ConfigError("web.publish: needs web.auth_token, or anybody could write to the tape")
+
+
+class Tape(Section, frozen=True):
+    """The ring of judged trades, in shared memory."""
+
+    prefix: ClassVar[str] = "tape."
+
+    bytes: Annotated[int, size(2**20, 2**40, "from 1MiB to 1TiB")] = 256 * 1024 * 1024
+    """Size of the tape, bytes; allocated whole at start."""
+    max_instruments: Annotated[int, whole(1, 1_048_576)] = 65_536
+    """Instruments with a code and a last value of their own; further ones ride as text."""
+
+
+class Window(Section, frozen=True):
+    """The sliding VWAP window of each instrument."""
+
+    prefix: ClassVar[str] = "window."
+
+    minutes: Annotated[int, whole(1, 1_440)] = 20
+    """Length of the window, minutes of event time."""
+    hold: Duration = "40m"
+    """How far back trades are held for late ticks, a duration of at least the window's length."""
+    max_bytes: Annotated[int, size(2**20, 2**40, "from 1MiB to 1TiB")] | None = None
+    """Memory for all windows, bytes; above it the busiest instruments turn to time buckets. None: no bound."""
+
+    @property
+    def window_ns(self) -> int:
+        """Length of the window, ns."""
+        return self.minutes * 60_000_000_000
+
+    @property
+    def hold_ns(self) -> int:
+        """How far back trades are held, ns."""
+        return parse_duration_ns(self.hold)
+
+    def _check_together(self) -> None:
+        if self.hold_ns < self.window_ns:
+            raise ConfigError(f"window.hold: must be at least window.minutes ({self.minutes}m), was {self.hold}")
+
+
+class Screen(Section, frozen=True):
+    """The built-in checks before any rule."""
+
+    prefix: ClassVar[str] = "screen."
+
+    id_min: Annotated[int, whole(1, 64)] = 3
+    """Shortest instrument id, characters."""
+    id_max: Annotated[int, whole(1, 64)] = 10
+    """Longest instrument id, characters."""
+    price_min: Price = 0.01
+    """Lower end of the price band, itself allowed; quote currency per unit."""
+    price_max: Price = 10_000.0
+    """Upper end of the price band, itself allowed; quote currency per unit."""
+    bands: dict[str, tuple[Price, Price]] = msgspec.field(default_factory=dict)
+    """Price bands of single instruments: id to [lower, upper]."""
+    max_ahead: Duration = "5m"
+    """How far a live tick's time may be ahead of its arrival, a duration."""
+
+    @property
+    def max_ahead_ns(self) -> int:
+        """How far a live tick's time may be ahead of its arrival, ns."""
+        return parse_duration_ns(self.max_ahead)
+
+    def _check_together(self) -> None:
+        if self.id_min > self.id_max:
+            raise ConfigError(f"screen.id_min: must be at most screen.id_max ({self.id_max}), was {self.id_min}")
+        if self.price_min > self.price_max:
+            raise ConfigError(
+                f"screen.price_min: must be at most screen.price_max ({self.price_max}), was {self.price_min}"
+            )
+        for instrument, (low, high) in self.bands.items():
+            if low > high:
+                raise ConfigError(f"screen.bands.{instrument}: must be [lower, upper], was [{low}, {high}]")
+
+
+class Judge(Section, frozen=True):
+    """How the user's rules are run."""
+
+    prefix: ClassVar[str] = "judge."
+
+    rule_workers: Annotated[int, whole(0, 64)] = 1
+    """Processes for the rules, besides one warm spare; 0 runs them inside the processor, without deadline."""
+    deadline_ms: Annotated[int, whole(1, 60_000)] = 250
+    """Time for a batch (for async per-tick rules: for a tick) before its worker is replaced, milliseconds."""
+    policy: Policy = "fail-closed"
+    """Verdict on ticks whose rule is unavailable: fail-closed says INVALID, fail-open UNKNOWN."""
+    concurrency: Annotated[int, whole(1, 100_000)] = 256
+    """Async per-tick rules under way at once within a batch."""
+    batch_rows: Annotated[int, whole(1, 65_535)] = 4_096
+    """Most ticks handed to the rules in one batch."""
+    in_flight: Annotated[int, whole(1, 1_024)] = 8
+    """Batches handed to the rules and not yet judged."""
+
+    @property
+    def deadline_s(self) -> float:
+        """Time for a batch, seconds."""
+        return self.deadline_ms / 1_000
+
+
+class Ready(Section, frozen=True):
+    """What ``/health/ready`` demands."""
+
+    prefix: ClassVar[str] = "ready."
+
+    require_fresh: bool = False
+    """Answer 503 also for a stale source or an open breaker."""
+
+
+class Config(Section, frozen=True):
+    """The whole configuration."""
+
+    source: str | None = None
+    """Where ticks come from, a URL; none: only ticks that clients send are judged."""
+    sinks: tuple[str, ...] = ()
+    """Where trades are also written, URLs."""
+    rules: RuleSpec | None = None
+    """The rule set, `module:attribute`; none: the one that an installed package registers, else the screen alone."""
+    run_dir: Annotated[str, Meta(min_length=1, description="a directory")] = msgspec.field(
+        default_factory=default_run_dir
+    )
+    """Directory of tape, locks, control socket and dead letters, private to the user; one per running tickcast."""
+    web: Web = Web()
+    """See the section `web`."""
+    tape: Tape = Tape()
+    """See the section `tape`."""
+    window: Window = Window()
+    """See the section `window`."""
+    screen: Screen = Screen()
+    """See the section `screen`."""
+    judge: Judge = Judge()
+    """See the section `judge`."""
+    ready: Ready = Ready()
+    """See the section `ready`."""
+    volume_scale: Scale | dict[str, Scale] = 1
+    """Volumes are multiplied by this power of ten; one number, or a table of instruments (others: 1)."""
+    dead_letters: str | None = None
+    """File for what can't be decoded; none: `dead-letters.jsonl` in the run directory."""
+    log_level: LogLevel = "info"
+    """Least serious message that is logged."""
+
+    def _check_together(self) -> None:
+        if self.source is not None:
+            urls.parse_source(self.source)
+        for sink in self.sinks:
+            urls.parse_sink(sink)
+        scales = self.volume_scale.values() if isinstance(self.volume_scale, dict) else [self.volume_scale]
+        for scale in scales:
+            urls.check_volume_scale("volume_scale", scale)
+        socket_path = os.fsencode(Path(self.run_dir) / "control.sock")
+        if len(socket_path) > MAX_CONTROL_SOCKET_PATH:
+            raise ConfigError(
+                f"run_dir: must be shorter, a socket's path has at most {MAX_CONTROL_SOCKET_PATH} bytes and "
+                f"{self.run_dir}/control.sock has {len(socket_path)}"
+            )
+
+    @property
+    def dead_letters_path(self) -> Path:
+        """File for what can't be decoded."""
+        return Path(self.dead_letters) if self.dead_letters else Path(self.run_dir) / "dead-letters.jsonl"
+
+
+def load(
+    flags: Mapping[str, Any] | None = None, *, file: Path | None = None, env: Mapping[str, str] = os.environ
+) -> Config:
+    """Return the effective configuration.
+
+    Args:
+        flags: Values from the command line by dotted key (``web.port``) or nested; None values are not given.
+        file: A TOML file; without it ``$TICKCAST_CONFIG``, else ``tickcast.toml`` in the working directory if there.
+        env: The environment.
+
+    Raises:
+        ConfigError: An unknown key or a wrong value, named with what is allowed.
+    """
+    from tickcast import layers  # noqa: PLC0415  # layers needs the sections above
+
+    return layers.load(flags or {}, file=file, env=env)[0]
+
+
+def to_env(config: Config) -> dict[str, str]:
+    """Return the variables that hand `config` to a child process."""
+    return {PROCESS_VARIABLE: msgspec.json.encode(config).decode()}
+
+
+def from_process_env(env: Mapping[str, str] = os.environ) -> Config:
+    """Return the configuration that the parent handed over, else the one of file and environment.
+
+    Raises:
+        ConfigError: A wrong value.
+    """
+    text = env.get(PROCESS_VARIABLE)
+    if text is None:
+        return load({}, env=env)
+    try:
+        return msgspec.json.decode(text, type=Config)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{PROCESS_VARIABLE}: {error}") from None
+
+
+def processor_hash(config: Config) -> str:
+    """Return 16 hex digits that are equal where a running processor serves `config` as it is."""
+    return _hash(msgspec.structs.replace(config, web=Web(), ready=Ready(), log_level="info"))
+
+
+def gateway_hash(config: Config) -> str:
+    """Return 16 hex digits that are equal where a running gateway serves `config` as it is.
+
+    The port is left out: who asks for port 0 takes any, so it is compared with the announced one.
+    """
+    web = msgspec.structs.replace(config.web, port=0)
+    return _hash(Config(run_dir=config.run_dir, web=web, ready=config.ready))
+
+
+def _hash(config: Config) -> str:
+    return hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()[:16]
+
+
+def masked(config: Config) -> dict[str, Any]:
+    """Return `config` as plain values, with its secrets replaced by ``***``."""
+    plain: dict[str, Any] = msgspec.to_builtins(config)
+    plain["source"] = urls.mask(config.source) if config.source else None
+    plain["sinks"] = [urls.mask(sink) for sink in config.sinks]
+    if plain["web"]["auth_token"]:
+        plain["web"]["auth_token"] = "***"
+    return plain
