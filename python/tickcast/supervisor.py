@@ -1,0 +1,301 @@
+"""``tickcast serve``: a supervisor of two children, the processor and the gateway's main process.
+
+Any of the three may be killed at any moment. The children run in sessions of their own; a supervisor that finds them
+living, with the same configuration, adopts them instead of starting its own. Only an orderly stop (SIGTERM, SIGINT,
+SIGHUP) ends them: the gateway first, so that clients are told, then the processor.
+
+Under plain Granian there is no supervisor, and a `ProcessorKeeper` in each gateway worker takes its part for the
+processor: whoever holds ``supervisor.lock`` keeps it alive, another takes over, the last one to leave in order ends it.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+import msgspec
+
+from tickcast import config as configuration
+from tickcast.child import ChildFailedError, Keeper, Patience, Role
+from tickcast.config import Config
+from tickcast.errors import ConfigError, TapeBusyError
+from tickcast.rundir import GatewayInfo, Lock, Presence, ProcessorInfo, RunDir
+
+__all__ = ["Commands", "ProcessorKeeper", "choose_port", "connect_host", "serve", "web_url"]
+
+SUPERVISED_VARIABLE = "TICKCAST_SUPERVISED"
+_TAKE_OVER_S = 0.25
+_READY_LOOK_S = 0.05
+_READY_NOTE_S = 15.0
+_REQUEST_S = 2.0
+# What a child may see of our environment's TICKCAST_* besides its configuration.
+_PASSED_PREFIXES = ("TICKCAST_TEST_", "TICKCAST_BENCH_", "TICKCAST_CACHE_DIR", "TICKCAST_NATS_")
+
+
+class Commands(msgspec.Struct, frozen=True, kw_only=True):
+    """How the children are started; tests put stand-ins here."""
+
+    processor: Sequence[str] = (sys.executable, "-m", "tickcast.processor")
+    """The processor."""
+    gateway: Sequence[str] = (sys.executable, "-m", "tickcast.gateway")
+    """The gateway's main process."""
+
+
+async def serve(
+    config: Config,
+    *,
+    commands: Commands | None = None,
+    patience: Patience | None = None,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+) -> None:
+    """Keep processor and gateway alive until SIGTERM, SIGINT or SIGHUP; then end both in order.
+
+    ``ready web=http://host:port`` is written to `out` (stdout) once clients can come.
+
+    Raises:
+        ConfigError: The port is taken, or a living child serves another configuration.
+        TapeBusyError: Another supervisor holds the run directory.
+        ChildFailedError: A child refuses its configuration or keeps failing.
+    """
+    commands = commands or Commands()
+    run = RunDir.create(config.run_dir)
+    lock = Lock.acquire(run.supervisor_lock)
+    if lock is None:
+        holder = Lock.holder(run.supervisor_lock)
+        raise TapeBusyError(f"a tickcast (pid {holder or '?'}) already runs in {run.path}; give another --run-dir")
+    try:
+        processor = Keeper(processor_role(config, run, commands), patience, err)
+        # Both are looked for before either is started, so that a refusal leaves nothing behind.
+        await processor.find()
+        living = await Keeper(gateway_role(config, run, commands), patience, err).find()
+        port = living.port if isinstance(living, GatewayInfo) else choose_port(config.web.host, config.web.port)
+        config = msgspec.structs.replace(config, web=msgspec.structs.replace(config.web, port=port))
+        gateway = Keeper(gateway_role(config, run, commands), patience, err)
+        await _Supervisor(config, processor, gateway, out or sys.stdout, err or sys.stderr).run()
+    finally:
+        lock.release()
+
+
+def processor_role(config: Config, run: RunDir, commands: Commands) -> Role:
+    """Return how the processor of a configuration is started and recognised."""
+    wanted = configuration.processor_hash(config)
+    return Role(
+        name="processor",
+        command=commands.processor,
+        env=_child_env(config, os.environ),
+        lock=run.processor_lock,
+        info=run.processor_info,
+        kind=ProcessorInfo,
+        differs=lambda info: info.config_hash != wanted,
+        log=run.log / "processor.log",
+    )
+
+
+def gateway_role(config: Config, run: RunDir, commands: Commands) -> Role:
+    """Return how the gateway of a configuration is started and recognised."""
+    wanted, port = configuration.gateway_hash(config), config.web.port
+
+    def differs(info: ProcessorInfo | GatewayInfo) -> bool:
+        return info.config_hash != wanted or (isinstance(info, GatewayInfo) and port not in (0, info.port))
+
+    return Role(
+        name="gateway",
+        command=commands.gateway,
+        env=_child_env(config, os.environ),
+        lock=run.gateway_lock,
+        info=run.gateway_info,
+        kind=GatewayInfo,
+        differs=differs,
+        log=run.log / "gateway.log",
+    )
+
+
+def choose_port(host: str, port: int) -> int:
+    """Return the port to listen on, a free one for 0, once it was proven by binding it.
+
+    Raises:
+        ConfigError: It can't be listened on; says why.
+    """
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, number) as probe:
+            # As the server does: a port whose connections linger in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            found: int = probe.getsockname()[1]
+            return found
+    except socket.gaierror as error:
+        raise ConfigError(f"web.host: can't listen on {host}: {error.strerror}") from None
+    except OSError as error:
+        raise ConfigError(f"web.port: can't listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
+
+
+def connect_host(host: str) -> str:
+    """Return the host under which a listener on `host` is reached from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def web_url(host: str, port: int) -> str:
+    """Return the address of a gateway, for people."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class ProcessorKeeper:
+    """Keeps a processor alive from inside a gateway worker that no supervisor started.
+
+    ``start`` returns at once; a worker that does not get ``supervisor.lock`` waits to take over. ``close`` hands over,
+    and ends the processor if no other worker is there. Belongs to one event loop.
+    """
+
+    def __init__(self, config: Config, *, commands: Commands | None = None, patience: Patience | None = None) -> None:
+        self._run = RunDir.create(config.run_dir)
+        # A gateway goes on without a processor, and says so; it does not end because one fails.
+        self._patience = patience or Patience(most_fast=None)
+        self._role = processor_role(config, self._run, commands or Commands())
+        self._presence: Presence | None = None
+        self._keeper: Keeper | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether this worker is the one that keeps the processor."""
+        return self._keeper is not None
+
+    async def start(self) -> None:
+        """Begin to keep the processor, or to wait for it to become our turn."""
+        self._presence = Presence(self._run.keepers_lock)
+        self._task = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        """Hand over to another worker; the last one ends the processor in order."""
+        if self._task is None or self._presence is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
+        if self._presence.leave() and Lock.holder(self._run.supervisor_lock) is None:
+            await self._end_processor()
+        elif self._keeper is not None and self._keeper.process is not None:
+            self._keeper.process.forget()
+
+    async def _keep(self) -> None:
+        lock = None
+        while lock is None:  # asked again and again: the kernel tells no event loop that a lock is free
+            lock = Lock.acquire(self._run.supervisor_lock, patience_s=0)
+            if lock is None:
+                await asyncio.sleep(_TAKE_OVER_S)
+        try:
+            while True:
+                self._keeper = keeper = Keeper(self._role, self._patience)
+                following = asyncio.create_task(keeper.follow())
+                try:
+                    await keeper.run()
+                except (ChildFailedError, ConfigError, TapeBusyError) as error:
+                    print(f"tickcast: error: {error}", file=sys.stderr, flush=True)
+                finally:
+                    following.cancel()
+                await asyncio.sleep(self._patience.delays_s[-1])
+        finally:
+            lock.release()
+
+    async def _end_processor(self) -> None:
+        keeper = self._keeper or Keeper(self._role, self._patience)
+        if keeper.process is None:
+            await keeper.adopt()
+        await keeper.stop()
+
+
+class _Supervisor:
+    """The two keepers, the ready line and the signals of one ``serve``."""
+
+    def __init__(self, config: Config, processor: Keeper, gateway: Keeper, out: TextIO, err: TextIO) -> None:
+        self._web = config.web
+        self._processor = processor
+        self._gateway = gateway
+        self._out = out
+        self._err = err
+        self._stop = asyncio.Event()
+        self._signals = 0
+
+    async def run(self) -> None:
+        """Run until a signal; end both children in order, whatever happens."""
+        self._listen_to_signals()
+        keeping = [asyncio.create_task(keeper.run()) for keeper in (self._processor, self._gateway)]
+        stopping = asyncio.create_task(self._stop.wait())
+        helping = asyncio.create_task(self._follow_and_say_ready())
+        tasks = [*keeping, stopping, helping]
+        try:
+            await asyncio.wait([*keeping, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await self._gateway.stop()
+            await self._processor.stop()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+                loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        self._stop.set()
+        if self._signals > 1:
+            for keeper in (self._gateway, self._processor):
+                keeper.kill()
+
+    async def _follow_and_say_ready(self) -> None:
+        keepers = (self._processor, self._gateway)
+        for keeper in keepers:
+            await keeper.up.wait()
+        async with asyncio.TaskGroup() as tasks:
+            for keeper in keepers:
+                tasks.create_task(keeper.follow())
+            tasks.create_task(self._say_ready())
+
+    async def _say_ready(self) -> None:
+        note_at = asyncio.get_running_loop().time() + _READY_NOTE_S
+        while (answer := await _ask_ready(self._web.host, self._web.port)) is not None:
+            if asyncio.get_running_loop().time() > note_at:
+                print(f"tickcast: not ready yet: {answer}", file=self._err, flush=True)
+                note_at += _READY_NOTE_S
+            await asyncio.sleep(_READY_LOOK_S)
+        print(f"ready web={web_url(self._web.host, self._web.port)}", file=self._out, flush=True)
+
+
+async def _ask_ready(host: str, port: int) -> str | None:
+    """Return None if the gateway says that it is ready, else what it says."""
+    try:
+        async with asyncio.timeout(_REQUEST_S):
+            reader, writer = await asyncio.open_connection(connect_host(host), port)
+            try:
+                name = f"[{host}]" if ":" in host else host
+                writer.write(f"GET /health/ready HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n".encode())
+                head, _, body = (await reader.read(65_536)).decode(errors="replace").partition("\r\n\r\n")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        return str(error) or type(error).__name__
+    status = head.split(" ", 2)[1:2]
+    return None if status == ["200"] else f"/health/ready answers {''.join(status) or 'nothing'} {body.strip()}"
+
+
+def _child_env(config: Config, env: Mapping[str, str]) -> dict[str, str]:
+    """Return a child's environment: ours, with the one configuration in place of every TICKCAST_* setting."""
+    kept = {
+        name: value
+        for name, value in env.items()
+        if not name.startswith("TICKCAST_") or name.startswith(_PASSED_PREFIXES)
+    }
+    return {**kept, **configuration.to_env(config), SUPERVISED_VARIABLE: "1"}
