@@ -1,5 +1,7 @@
 //! The tape as a file: what a reader in another process sees, taking up, locking, replacing.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{Sample, options, sample};

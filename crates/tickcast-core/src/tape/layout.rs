@@ -250,7 +250,8 @@ mod tests {
                 }
                 Err(least) => {
                     prop_assert!(least > bytes);
-                    prop_assert!(Layout::new(Sizes { bytes: least, ..sizes }).is_ok());
+                    let enough = Sizes { bytes: least, ..sizes };
+                    prop_assert!(Layout::new(enough).is_ok());
                 }
             }
         }

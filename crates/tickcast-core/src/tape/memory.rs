@@ -26,7 +26,6 @@ pub(crate) enum Memory {
     /// Of this process alone.
     Heap(Box<[AtomicU64]>),
     /// A mapped file, shared with other processes.
-    #[cfg(not(loom))]
     Map(memmap2::MmapRaw),
 }
 
@@ -40,13 +39,15 @@ impl Memory {
     pub fn words(&self) -> &[AtomicU64] {
         match self {
             Memory::Heap(words) => words,
+            #[cfg(not(loom))]
             // SAFETY: the mapping is readable, writable and lives as long as `self`; it starts at a page, so it is
             // aligned; every bit pattern is an u64; nobody in this process reaches these bytes but through these
             // atomics. Other processes can only store words too, and a file is never shortened while it is a tape.
-            #[cfg(not(loom))]
             Memory::Map(map) => unsafe {
                 std::slice::from_raw_parts(map.as_ptr().cast::<AtomicU64>(), map.len() / size_of::<AtomicU64>())
             },
+            #[cfg(loom)]
+            Memory::Map(_) => unreachable!("a model's atomics are more than their bytes"),
         }
     }
 
@@ -54,7 +55,6 @@ impl Memory {
     pub fn flush(&self) -> std::io::Result<()> {
         match self {
             Memory::Heap(_) => Ok(()),
-            #[cfg(not(loom))]
             Memory::Map(map) => map.flush(),
         }
     }

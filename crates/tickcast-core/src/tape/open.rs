@@ -4,9 +4,9 @@ use super::commit::Commit;
 use super::dictionary::Dictionary;
 use super::layout::{self, Layout, MAGIC, Sizes, VERSION, header};
 use super::memory::{Memory, Ordering};
-use super::{Shared, file, slot, table};
+use super::{Shared, file, run, slot, table};
 use crate::encode::json::RESERVED_KEYS;
-use crate::{Error, Result};
+use crate::{Error, Result, Status};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 
@@ -163,14 +163,18 @@ fn take_up(shared: Shared, options: &TapeOptions) -> Option<Opened> {
         return None;
     }
     let mut opened = with_dictionaries(shared, options, commit, true)?;
-    // The last writer may have died between the commit and what follows from it.
+    // The last writer may have died between the commit and what follows from it. The head goes first here too: the
+    // table never holds what a reader of the head may not know of.
     let shared = &mut opened.shared;
+    shared.span().publish(opened.commit.head);
+    shared.bell().ring_out();
     let mut words = vec![0u64; shared.layout.slot_words()];
     for seq in applied + 1..=opened.commit.head {
         shared.load_slots(seq, &mut words);
-        table::apply(shared, seq, &words);
+        if run::status(words[slot::RECORD]) == Status::Valid {
+            table::apply(shared, seq, &words);
+        }
     }
-    shared.span().publish(opened.commit.head);
     table::set_applied(shared, opened.commit.head);
     Some(opened)
 }

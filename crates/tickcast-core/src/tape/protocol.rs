@@ -128,3 +128,7 @@ impl Bell<'_> {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "protocol_models.rs"]
+mod models;

@@ -21,7 +21,7 @@ impl Run {
 
     /// Number of trades.
     pub fn len(&self) -> usize {
-        if self.slot_words == 0 { 0 } else { self.slots.len() / self.slot_words }
+        self.slots.len().checked_div(self.slot_words).unwrap_or(0)
     }
 
     /// Whether there are none.
