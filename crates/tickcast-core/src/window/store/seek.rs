@@ -1,0 +1,180 @@
+//! Moving the ends of a window: tick by tick when it follows the clock, by sums of chunks and groups when it jumps.
+
+use super::{Bound, Chunk, Cursor, Entry, Group, KINDS, Kind, Place, Store};
+use crate::window::exact::Sum;
+
+impl Store {
+    /// Moves the high or the low end of a window to `bound`, keeping its sum right.
+    #[inline]
+    pub(super) fn seek<const HIGH: bool>(&mut self, kind: Kind, cursor: &mut Cursor, bound: Bound) {
+        let place = if HIGH { cursor.high } else { cursor.low };
+        let entries = &self.chunk(place).entries;
+        let at = place.entry as usize;
+        if let Some(entry) = entries.get(at).filter(|e| bound.is_after(e)) {
+            if let Some(next) = entries.get(at + 1).filter(|e| !bound.is_after(e)) {
+                // By one tick within its chunk: what nearly always happens.
+                let _ = next;
+                add::<HIGH>(cursor, sum_if(entry, kind));
+                let end = if HIGH { &mut cursor.high } else { &mut cursor.low };
+                end.entry += 1;
+                return;
+            }
+            self.forward::<HIGH>(kind, cursor, bound);
+        } else if at == self.first(place) || !bound.is_after(&entries[at - 1]) {
+            self.backward::<HIGH>(kind, cursor, bound);
+        }
+    }
+
+    fn forward<const HIGH: bool>(&mut self, kind: Kind, cursor: &mut Cursor, bound: Bound) {
+        let mut place = if HIGH { cursor.high } else { cursor.low };
+        loop {
+            let first = self.first(place);
+            let at = place.entry as usize;
+            let group = &mut self.groups[place.group as usize];
+            if place.chunk == 0 && at == first && group.chunks.len() > 1 && group.ends_before(bound) {
+                group.refresh(first);
+                add::<HIGH>(cursor, group.sums[kind as usize]);
+                place.chunk = group.chunks.len() as u32 - 1;
+            } else {
+                let chunk = &mut group.chunks[place.chunk as usize];
+                let to = chunk.partition(at, bound);
+                add::<HIGH>(cursor, chunk.between(first, at, to, kind));
+                if to < chunk.entries.len() {
+                    place.entry = to as u32;
+                    break;
+                }
+            }
+            let next = self.behind_chunk(place);
+            let was_last = next.group == place.group && next.chunk == place.chunk;
+            place = next;
+            if was_last {
+                break;
+            }
+        }
+        *(if HIGH { &mut cursor.high } else { &mut cursor.low }) = place;
+    }
+
+    fn backward<const HIGH: bool>(&mut self, kind: Kind, cursor: &mut Cursor, bound: Bound) {
+        let mut place = if HIGH { cursor.high } else { cursor.low };
+        loop {
+            let first = self.first(place);
+            let at = place.entry as usize;
+            let group = &mut self.groups[place.group as usize];
+            let last = group.chunks.len() - 1;
+            let at_end = place.chunk as usize == last && at == group.chunks[last].entries.len();
+            if at_end && last > 0 && group.starts_behind(first_of_group(place, self.evicted), bound) {
+                group.refresh(first_of_group(place, self.evicted));
+                subtract::<HIGH>(cursor, group.sums[kind as usize]);
+                place.chunk = 0;
+                place.entry = first_of_group(place, self.evicted) as u32;
+            } else {
+                let chunk = &mut group.chunks[place.chunk as usize];
+                let to = chunk.partition_back(first, at, bound);
+                subtract::<HIGH>(cursor, chunk.between(first, to, at, kind));
+                place.entry = to as u32;
+                if to > first {
+                    break;
+                }
+            }
+            // At the first entry of a chunk: go on only if the chunk before it ends behind the bound.
+            match self.previous_chunk(place) {
+                Some(end) if !bound.is_after(&self.chunk(end).entries[end.entry as usize - 1]) => place = end,
+                _ => break,
+            }
+        }
+        *(if HIGH { &mut cursor.high } else { &mut cursor.low }) = place;
+    }
+}
+
+/// First held entry of a group.
+fn first_of_group(place: Place, evicted: usize) -> usize {
+    if place.group == 0 { evicted } else { 0 }
+}
+
+/// The high end takes in what it passes, the low end leaves it out.
+#[inline]
+fn add<const HIGH: bool>(cursor: &mut Cursor, sum: Sum) {
+    if HIGH { cursor.sum += sum } else { cursor.sum -= sum }
+}
+
+/// The same, going back.
+#[inline]
+fn subtract<const HIGH: bool>(cursor: &mut Cursor, sum: Sum) {
+    if HIGH { cursor.sum -= sum } else { cursor.sum += sum }
+}
+
+#[inline]
+fn sum_if(entry: &Entry, kind: Kind) -> Sum {
+    if entry.counts(kind) { entry.sum() } else { Sum::default() }
+}
+
+fn sum_of(entries: &[Entry], kind: Kind) -> Sum {
+    let mut sum = Sum::default();
+    for entry in entries.iter().filter(|e| e.counts(kind)) {
+        sum += entry.sum();
+    }
+    sum
+}
+
+impl Group {
+    fn ends_before(&self, bound: Bound) -> bool {
+        self.chunks.last().and_then(|c| c.entries.last()).is_some_and(|e| bound.is_after(e))
+    }
+
+    fn starts_behind(&self, first: usize, bound: Bound) -> bool {
+        self.chunks.first().and_then(|c| c.entries.get(first)).is_some_and(|e| !bound.is_after(e))
+    }
+
+    /// Computes the sums if they are not known; `first`: the first held entry.
+    fn refresh(&mut self, first: usize) {
+        if self.summed {
+            return;
+        }
+        self.sums = [Sum::default(); 2];
+        for (i, chunk) in self.chunks.iter_mut().enumerate() {
+            chunk.refresh(if i == 0 { first } else { 0 });
+            for kind in KINDS {
+                self.sums[kind as usize] += chunk.sums[kind as usize];
+            }
+        }
+        self.summed = true;
+    }
+}
+
+impl Chunk {
+    /// Returns the first entry from `at` on that is not before `bound`.
+    fn partition(&self, at: usize, bound: Bound) -> usize {
+        match self.entries.last() {
+            Some(last) if bound.is_after(last) => self.entries.len(),
+            _ => at + self.entries[at..].partition_point(|e| bound.is_after(e)),
+        }
+    }
+
+    /// The same in `first..at`.
+    fn partition_back(&self, first: usize, at: usize, bound: Bound) -> usize {
+        match self.entries.get(first) {
+            Some(e) if first < at && !bound.is_after(e) => first,
+            _ => first + self.entries[first..at].partition_point(|e| bound.is_after(e)),
+        }
+    }
+
+    /// Returns the sum of `from..to`, or the chunk's less that of the rest, whichever is shorter to add up.
+    fn between(&mut self, first: usize, from: usize, to: usize, kind: Kind) -> Sum {
+        let rest = (from - first) + (self.entries.len() - to);
+        if to - from <= rest {
+            return sum_of(&self.entries[from..to], kind);
+        }
+        self.refresh(first);
+        let mut sum = self.sums[kind as usize];
+        sum -= sum_of(&self.entries[first..from], kind);
+        sum -= sum_of(&self.entries[to..], kind);
+        sum
+    }
+
+    fn refresh(&mut self, first: usize) {
+        if !self.summed {
+            self.sums = KINDS.map(|kind| sum_of(&self.entries[first..], kind));
+            self.summed = true;
+        }
+    }
+}
