@@ -1,3 +1,4 @@
-//! Trades to bytes: the plain JSON form and protobuf.
+//! Trades and ticks to bytes: the plain JSON form and protobuf.
 
 pub mod json;
+pub mod proto;
