@@ -1,0 +1,55 @@
+"""What a rule set declares, without its code: how processes tell each other which rules there are.
+
+The processor never needs the user's functions, only this: names for the tape, reasons, the columns of enrichments.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Declaration", "Enrichment", "Kind", "RuleInfo"]
+
+Kind = Literal["check", "check_each", "enrich", "adopt"]
+
+
+class Enrichment(msgspec.Struct, frozen=True):
+    """One further column on the trade."""
+
+    name: str
+    unit: str = ""
+    """Unit of the values, as shown to people; empty: none given."""
+
+
+class RuleInfo(msgspec.Struct, frozen=True):
+    """One rule."""
+
+    name: str
+    kind: Kind
+    reason: str
+    """The declared reason of a reject; of per-tick rules: what is said when they reject without giving a reason."""
+    asynchronous: bool = False
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """A rule set: rules in declared order, and the enrichments they give."""
+
+    name: str
+    version: str
+    rules: tuple[RuleInfo, ...] = ()
+    enrichments: tuple[Enrichment, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """``name@version``, as it stands in the tape."""
+        return f"{self.name}@{self.version}"
+
+    def reasons(self) -> list[str]:
+        """Return the reasons known beforehand; free texts of a batch are numbered after them.
+
+        Index 0 is no reason, ``r`` the declared reason of rule ``r`` (from 1), ``len(rules) + r`` its
+        ``Rule unavailable``.
+        """
+        declared = [rule.reason for rule in self.rules]
+        return ["", *declared, *(f"Rule unavailable: {rule.name}" for rule in self.rules)]

@@ -1,0 +1,221 @@
+"""Takes a batch through the rules, in order: the same code in line and in a worker.
+
+- A rule sees the ticks that every rule before it let pass.
+- A rule over columns that raises is called again for each half, until the culprits stand alone.
+- Where a set has ``async`` rules, several batches are under way at once. Rules over columns, and plain per-tick rules,
+  still see the batches in order: one that keeps state of an instrument's earlier rows finds them complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tickcast.rules.each import Each, Sweeper
+from tickcast.rules.notes import MANY, Notes
+from tickcast.rules.run import Run, Work
+from tickcast.ticks import Outcome, Ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from tickcast.rules.ruleset import Rule, RuleSet
+
+__all__ = ["Judge"]
+
+# Ticks of a plain per-tick rule that share one deadline: a batch of thousands may take longer than a hang is given.
+_CHUNK: Final = 64
+
+
+class Judge:
+    """Judges batches by a rule set.
+
+    Args:
+        rule_set: The rules; those declared later are not seen.
+        deadline_s: Seconds that one awaited tick may take; bounds the search for culprits as well.
+        fail_open: Policy where a rule is not available: True UNKNOWN, False INVALID.
+        concurrency: Ticks of one batch awaited at once.
+        notes: Where to note what is running.
+    """
+
+    def __init__(
+        self, rule_set: RuleSet, *, deadline_s: float, fail_open: bool, concurrency: int, notes: Notes | None = None
+    ) -> None:
+        self.declaration: Final = rule_set.declaration()
+        self.notes: Final = notes or Notes(None, len(rule_set.rules))
+        self._rules = rule_set.rules
+        self._deadline_s = deadline_s
+        self._fail_open = fail_open
+        self._concurrency = concurrency
+        self._sweeper = Sweeper(deadline_s)
+        self.asynchronous: Final = any(rule.info.asynchronous for rule in self._rules)
+        """Whether batches must be judged by `judge`; else `judge_now` will do."""
+        self._gates: dict[int, asyncio.Future[None]] = {}
+
+    def judge_now(self, work: Work) -> Run:
+        """Judge a batch by a set without ``async`` rules (or a probe of a rule that is not)."""
+        run = Run(work, self.declaration, self._fail_open)
+        for rule in self._wanted(work):
+            self._plain(run, rule)
+        return run
+
+    async def judge(self, work: Work) -> Run:
+        """Judge a batch by any set. Call it in the order of the batches, each as a task of its own."""
+        run = Run(work, self.declaration, self._fail_open)
+        if work.only:
+            for rule in self._wanted(work):
+                await self._stage(run, rule)
+            return run
+        before, self._gates = self._gates, {}
+        mine = self._gates
+        loop = asyncio.get_running_loop()
+        after_async = False
+        for rule in self._rules:  # before the first await, so that the next batch finds the gates
+            after_async |= rule.info.asynchronous
+            if after_async and not rule.info.asynchronous:
+                mine[rule.index] = loop.create_future()
+        try:
+            for rule in self._rules:
+                gate = before.get(rule.index)
+                if gate is not None:
+                    await gate
+                await self._stage(run, rule)
+                if rule.index in mine:
+                    mine[rule.index].set_result(None)
+        finally:
+            for gate in mine.values():
+                if not gate.done():
+                    gate.set_result(None)
+        return run
+
+    def _wanted(self, work: Work) -> tuple[Rule, ...]:
+        return (self._rules[work.only - 1],) if work.only else self._rules
+
+    async def _stage(self, run: Run, rule: Rule) -> None:
+        if not rule.info.asynchronous:
+            self._plain(run, rule)
+            return
+        self._skip_blocked(run, rule)
+        for _, ticks, rows in self._parts(run, rule):
+            self.notes.count(rule.index, len(ticks), len(ticks))
+            each = Each(run, rule, ticks, rows, self.notes, self._sweeper)
+            await each.judge(self._concurrency)
+        run.settle()
+
+    def _plain(self, run: Run, rule: Rule) -> None:
+        self._skip_blocked(run, rule)
+        for code, ticks, rows in self._parts(run, rule):
+            if rule.per_tick:
+                self._each(run, rule, ticks, rows, code)
+            else:
+                until_ns = time.monotonic_ns() + int(self._deadline_s * 0.5e9)
+                self._bisect(run, rule, ticks, rows, code, until_ns)
+        run.settle()
+
+    def _skip_blocked(self, run: Run, rule: Rule) -> None:
+        if rule.index not in run.work.blocked or not len(run.ticks):
+            return
+        codes = run.work.blocked[rule.index]
+        rows = run.row_numbers()
+        run.unavailable(rows if codes is None else rows[np.isin(run.ticks.instrument, list(codes))], rule.index)
+        run.settle()
+
+    def _parts(self, run: Run, rule: Rule) -> Iterator[tuple[int, Ticks, NDArray[np.intp]]]:
+        """Yield what to call the rule for: all that stands, or one instrument at a time."""
+        ticks, rows = run.ticks, run.row_numbers()
+        if not len(ticks):
+            return
+        codes, first = np.unique(ticks.instrument, return_index=True)
+        if len(codes) == 1 or rule.index not in run.work.isolate:
+            yield (int(codes[0]) if len(codes) == 1 else MANY), ticks, rows
+            return
+        for code in codes[np.argsort(first)]:
+            own = np.flatnonzero(ticks.instrument == code)
+            yield int(code), ticks.take(own), rows[own]
+
+    def _bisect(self, run: Run, rule: Rule, ticks: Ticks, rows: NDArray[np.intp], code: int, until_ns: int) -> None:
+        """Call a rule over columns; where it raises, for each half, until the culprits stand alone.
+
+        A rule that is slow and raises on everything would stop all others: at ``until_ns`` what is left of the search
+        is called off, and all rows of a part that raised are taken for culprits.
+        """
+        try:
+            self._columns(run, rule, ticks, rows, code)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # user code: SystemExit among others
+            if len(ticks) == 1 or time.monotonic_ns() > until_ns:
+                self.notes.count_raised(rule.index, len(ticks))
+                run.raised(rows, rule, error)
+                return
+            middle = len(ticks) // 2
+            self._bisect(run, rule, ticks.slice(0, middle), rows[:middle], code, until_ns)
+            self._bisect(run, rule, ticks.slice(middle, len(ticks)), rows[middle:], code, until_ns)
+
+    def _columns(self, run: Run, rule: Rule, ticks: Ticks, rows: NDArray[np.intp], code: int) -> None:
+        notes, index = self.notes, rule.index
+        notes.count(index, 1, len(ticks))
+        since = notes.enter(run.task, index, code)
+        try:
+            answer = rule.function(ticks)
+        finally:
+            notes.leave(index, since)
+        if rule.info.kind == "enrich":
+            run.verdicts.enrichments[rule.columns[0][1], rows] = _numbers(answer, len(ticks))
+            return
+        if not isinstance(answer, Outcome):
+            passed = _mask(answer, len(ticks))
+            if not passed.all():
+                run.reject(rows[~passed], index)
+            return
+        passed = _mask(answer.passed, len(ticks))
+        observed = _figures("observed", answer.observed, len(ticks))
+        limit = _figures("limit", answer.limit, len(ticks))
+        if not passed.all():
+            run.reject(rows[~passed], index, observed[~passed], limit[~passed])
+
+    def _each(self, run: Run, rule: Rule, ticks: Ticks, rows: NDArray[np.intp], code: int) -> None:
+        notes, index, task, function = self.notes, rule.index, run.task, rule.function
+        codes = ticks.instrument.tolist()
+        numbers = rows.tolist()
+        notes.count(index, len(ticks), len(ticks))
+        for place, tick in enumerate(ticks.each()):
+            if not place % _CHUNK:
+                notes.chunk(code)
+            since = notes.enter_tick(task, index, codes[place])
+            try:
+                run.take_answer(numbers[place], rule, function(tick))
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # user code: SystemExit among others
+                notes.count_raised(index, 1)
+                run.raised(numbers[place], rule, error)
+            finally:
+                notes.leave(index, since)
+
+
+def _mask(answer: Any, rows: int) -> NDArray[np.bool_]:
+    mask = np.asarray(answer)
+    if mask.dtype != np.bool_ or mask.shape != (rows,):
+        raise TypeError(f"expected bool of shape ({rows},), was {mask.dtype} of shape {mask.shape}")
+    return mask
+
+
+def _numbers(answer: Any, rows: int) -> NDArray[np.float64]:
+    numbers = np.asarray(answer)
+    if numbers.dtype.kind not in "fiub" or numbers.shape != (rows,):
+        raise TypeError(f"expected numbers of shape ({rows},), was {numbers.dtype} of shape {numbers.shape}")
+    return numbers.astype(np.float64, copy=False)
+
+
+def _figures(name: str, answer: Any, rows: int) -> NDArray[np.float64]:
+    figures = np.asarray(answer)
+    if figures.dtype.kind not in "fiub" or figures.shape not in ((), (rows,)):
+        found = f"{figures.dtype} of shape {figures.shape}"
+        raise TypeError(f"{name}: expected numbers of shape () or ({rows},), was {found}")
+    return np.broadcast_to(figures.astype(np.float64, copy=False), rows)
