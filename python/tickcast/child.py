@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
 import msgspec
 
@@ -127,7 +126,7 @@ class Process:
 class Keeper:
     """Keeps one child alive. Belongs to one event loop."""
 
-    def __init__(self, role: Role, patience: Patience | None = None, out: TextIO | None = None) -> None:
+    def __init__(self, role: Role, patience: Patience | None = None) -> None:
         self.role = role
         self.process: Process | None = None
         self.up = asyncio.Event()
@@ -136,7 +135,6 @@ class Keeper:
         """How often the child was started here; an adopted one was not."""
         self._patience = patience or Patience()
         self._log = LogFile(role.log)
-        self._out = out or sys.stderr
         self._fast_failures = 0
         self._up_at: float | None = None
         self._followed = False
@@ -157,9 +155,9 @@ class Keeper:
             self._note_end(process)
 
     async def follow(self) -> None:
-        """Copy the log to `out` until cancelled; before, it is silent, since why a start fails is one line's matter."""
+        """Copy the log to stderr until cancelled; before, it is silent: one line says why a start fails."""
         self._followed = True
-        await self._log.follow(self._out, f"{self.role.name}: ")
+        await self._log.follow(sys.stderr, f"{self.role.name}: ")
 
     async def stop(self) -> None:
         """End the child in order, within its grace; then it is killed."""
@@ -177,7 +175,7 @@ class Keeper:
                 process.kill_group()
         await process.exited.wait()
         if self._followed:
-            self._log.copy_news(self._out, f"{self.role.name}: ")
+            self._log.copy_news(sys.stderr, f"{self.role.name}: ")
 
     def kill(self) -> None:
         """Kill the child and what it started, at once."""
@@ -276,8 +274,8 @@ class Keeper:
         self._say(f"pid {process.pid} {how}; starting it again")
 
     def _say(self, text: str) -> None:
-        self._log.copy_news(self._out, f"{self.role.name}: ")
-        print(f"tickcast: {self.role.name}: {text}", file=self._out, flush=True)
+        self._log.copy_news(sys.stderr, f"{self.role.name}: ")
+        print(f"tickcast: {self.role.name}: {text}", file=sys.stderr, flush=True)
 
 
 def _lives(pid: int) -> bool:

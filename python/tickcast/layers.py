@@ -5,14 +5,18 @@ variable that nobody knows is refused like a key that nobody knows, with the nea
 ``TICKCAST_WINDOW_HOLT`` must not leave the default in place unnoticed.
 """
 
+import ast
 import difflib
 import importlib.metadata
+import inspect
+import itertools
 import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -21,7 +25,7 @@ from tickcast.errors import ConfigError
 from tickcast.fields import Section, check, fields, is_compound, is_list, is_size
 from tickcast.units import parse_bytes
 
-__all__ = ["FLAGS", "RULES_GROUP", "keys", "load", "to_toml", "variable"]
+__all__ = ["FLAGS", "RULES_GROUP", "default_text", "documentation", "keys", "load", "to_toml", "variable"]
 
 FLAGS: Mapping[str, str] = {
     "source": "--source",
@@ -82,6 +86,21 @@ def variable(key: str) -> str:
     return "TICKCAST_" + key.upper().replace(".", "_")
 
 
+def documentation() -> dict[str, str]:
+    """Return the line that stands under each field, by dotted key."""
+    return {key: line for section in _sections() for key, line in _documentation(section).items()}
+
+
+def default_text(key: str) -> str:
+    """Return a key's default for people, empty if it is none or nothing."""
+    if key == "run_dir":
+        return "$XDG_RUNTIME_DIR/tickcast/default, else /tmp/tickcast-<uid>/default"
+    head, _, name = key.rpartition(".")
+    plain = msgspec.to_builtins(config.Config())
+    value = plain[head][name] if head else plain[name]
+    return "" if value in (None, (), {}) or value is False else str(value)
+
+
 def load(
     flags: Mapping[str, Any], *, file: Path | None, env: Mapping[str, str]
 ) -> tuple[config.Config, dict[str, str]]:
@@ -101,12 +120,12 @@ def load(
     for key, setting in settings.items():
         _put(tree, key, _convert(key, setting, kinds[key]))
     _resolve(tree, Path.cwd())
-    sections = {
+    values: dict[str, Any] = {
         name: kind(**tree.get(name, {})) if _is_section(kind) else tree[name]
         for name, kind in fields(config.Config).items()
         if _is_section(kind) or name in tree
     }
-    return config.Config(**sections), {key: setting.origin for key, setting in settings.items()}
+    return config.Config(**values), {key: setting.origin for key, setting in settings.items()}
 
 
 def to_toml(effective: config.Config, origins: Mapping[str, str]) -> str:
@@ -125,7 +144,23 @@ def to_toml(effective: config.Config, origins: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _is_section(kind: object) -> bool:
+def _sections() -> Iterator[type[Section]]:
+    yield config.Config
+    yield from (kind for kind in fields(config.Config).values() if _is_section(kind))
+
+
+@cache
+def _documentation(section: type[Section]) -> dict[str, str]:
+    """Read the docstring lines under the fields, which Python itself does not keep."""
+    body = ast.parse(inspect.getsource(section)).body[0]
+    found = {}
+    for field, line in itertools.pairwise(body.body if isinstance(body, ast.ClassDef) else []):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(line, ast.Expr):
+            found[section.prefix + field.target.id] = ast.literal_eval(line.value)
+    return found
+
+
+def _is_section(kind: object) -> TypeGuard[type[Section]]:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 

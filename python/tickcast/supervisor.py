@@ -14,14 +14,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TextIO
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from tickcast import config as configuration
 from tickcast.child import ChildFailedError, Keeper, Patience, Role
-from tickcast.config import Config
+from tickcast.config import Config, Web
 from tickcast.errors import ConfigError, TapeBusyError
 from tickcast.rundir import GatewayInfo, Lock, Presence, ProcessorInfo, RunDir
 
@@ -50,12 +49,18 @@ async def serve(
     *,
     commands: Commands | None = None,
     patience: Patience | None = None,
-    out: TextIO | None = None,
-    err: TextIO | None = None,
+    on_ready: Callable[[str], None] | None = None,
+    stop: asyncio.Event | None = None,
 ) -> None:
-    """Keep processor and gateway alive until SIGTERM, SIGINT or SIGHUP; then end both in order.
+    """Keep processor and gateway alive until it is time to stop; then end both in order.
 
-    ``ready web=http://host:port`` is written to `out` (stdout) once clients can come.
+    Args:
+        config: What they serve.
+        commands: How they are started.
+        patience: When to start them again, when to give up.
+        on_ready: Called with the gateway's address once clients can come; without it a line
+            ``ready web=http://host:port`` is written to stdout.
+        stop: Tells when to stop; without it SIGTERM, SIGINT and SIGHUP do, the second one at once.
 
     Raises:
         ConfigError: The port is taken, or a living child serves another configuration.
@@ -69,14 +74,14 @@ async def serve(
         holder = Lock.holder(run.supervisor_lock)
         raise TapeBusyError(f"a tickcast (pid {holder or '?'}) already runs in {run.path}; give another --run-dir")
     try:
-        processor = Keeper(processor_role(config, run, commands), patience, err)
+        processor = Keeper(processor_role(config, run, commands), patience)
         # Both are looked for before either is started, so that a refusal leaves nothing behind.
         await processor.find()
-        living = await Keeper(gateway_role(config, run, commands), patience, err).find()
+        living = await Keeper(gateway_role(config, run, commands), patience).find()
         port = living.port if isinstance(living, GatewayInfo) else choose_port(config.web.host, config.web.port)
         config = msgspec.structs.replace(config, web=msgspec.structs.replace(config.web, port=port))
-        gateway = Keeper(gateway_role(config, run, commands), patience, err)
-        await _Supervisor(config, processor, gateway, out or sys.stdout, err or sys.stderr).run()
+        gateway = Keeper(gateway_role(config, run, commands), patience)
+        await _Supervisor(config.web, processor, gateway, on_ready or _print_ready).run(stop)
     finally:
         lock.release()
 
@@ -214,18 +219,20 @@ class ProcessorKeeper:
 class _Supervisor:
     """The two keepers, the ready line and the signals of one ``serve``."""
 
-    def __init__(self, config: Config, processor: Keeper, gateway: Keeper, out: TextIO, err: TextIO) -> None:
-        self._web = config.web
+    def __init__(self, web: Web, processor: Keeper, gateway: Keeper, on_ready: Callable[[str], None]) -> None:
+        self._web = web
         self._processor = processor
         self._gateway = gateway
-        self._out = out
-        self._err = err
+        self._on_ready = on_ready
         self._stop = asyncio.Event()
         self._signals = 0
 
-    async def run(self) -> None:
-        """Run until a signal; end both children in order, whatever happens."""
-        self._listen_to_signals()
+    async def run(self, stop: asyncio.Event | None) -> None:
+        """Run until it is time to stop; end both children in order, whatever happens."""
+        if stop is None:
+            self._listen_to_signals()
+        else:
+            self._stop = stop
         keeping = [asyncio.create_task(keeper.run()) for keeper in (self._processor, self._gateway)]
         stopping = asyncio.create_task(self._stop.wait())
         helping = asyncio.create_task(self._follow_and_say_ready())
@@ -268,10 +275,14 @@ class _Supervisor:
         note_at = asyncio.get_running_loop().time() + _READY_NOTE_S
         while (answer := await _ask_ready(self._web.host, self._web.port)) is not None:
             if asyncio.get_running_loop().time() > note_at:
-                print(f"tickcast: not ready yet: {answer}", file=self._err, flush=True)
+                print(f"tickcast: not ready yet: {answer}", file=sys.stderr, flush=True)
                 note_at += _READY_NOTE_S
             await asyncio.sleep(_READY_LOOK_S)
-        print(f"ready web={web_url(self._web.host, self._web.port)}", file=self._out, flush=True)
+        self._on_ready(web_url(self._web.host, self._web.port))
+
+
+def _print_ready(url: str) -> None:
+    print(f"ready web={url}", flush=True)
 
 
 async def _ask_ready(host: str, port: int) -> str | None:

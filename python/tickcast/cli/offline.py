@@ -1,0 +1,107 @@
+"""``replay``: a recorded file judged offline."""
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from tickcast.cli.options import COMMON, RULES, check_rules, configured, read_config
+from tickcast.errors import ConfigError
+
+__all__ = ["replay"]
+
+
+@click.command(short_help="Judge a recorded file offline, as fast as possible.")
+@click.argument("path", metavar="PATH")
+@click.option("--output", metavar="FILE|-", default="-", show_default=True, help="Where the trades go; - is stdout.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="jsonl: one trade a line, in the form that web clients get.",
+)
+@configured(
+    *RULES,
+    "volume_scale",
+    "dead_letters",
+    *COMMON,
+    dead_letters="File for rows that can't be decoded; none: they are counted.",
+)
+def replay(path: str, output: str, format_: str, **options: object) -> None:
+    """Judge a recorded file offline, as fast as possible and without a network, and write each trade in order.
+
+    PATH is CSV with the header `instrument_id,price,volume,timestamp_ns`, gzip'd or not. A summary goes to stderr.
+    `tickcast serve --source replay:PATH` plays the file to clients instead.
+    """
+    config = read_config(options)
+    recording = Path(path)
+    if not recording.is_file():
+        raise ConfigError(f"PATH: no file {path}")
+    check_rules(config)
+    if config.rules is None:
+        click.echo("tickcast: no rule set given (--rules): ticks are judged by the built-in screen alone", err=True)
+    offline = importlib.import_module("tickcast.processor.offline")
+    with _Progress(recording.name, shown=sys.stderr.isatty() and output != "-") as progress:
+        summary = asyncio.run(
+            offline.replay(
+                config,
+                recording,
+                None if output == "-" else Path(output),
+                format_,
+                Path(config.dead_letters) if config.dead_letters else None,
+                progress.update,
+            )
+        )
+    click.echo(_summary_line(summary), err=True)
+
+
+class _Summary(Protocol):
+    """What a replay did; `tickcast.processor.offline.Summary`, whose module is imported only when it is needed."""
+
+    ticks: int
+    valid: int
+    invalid: int
+    unknown: int
+    undecodable: int
+    late: int
+    seconds: float
+
+
+def _summary_line(summary: _Summary) -> str:
+    judged = f"{summary.ticks:,} ticks in {summary.seconds:.2f} s"
+    rate = f" ({summary.ticks / summary.seconds:,.0f}/s)" if summary.seconds > 0 else ""
+    counts = [f"{name} {getattr(summary, name):,}" for name in ("valid", "invalid", "unknown", "undecodable", "late")]
+    return f"tickcast: {judged}{rate}: {', '.join(counts)}"
+
+
+class _Progress:
+    """A progress bar on stderr, or nothing."""
+
+    def __init__(self, name: str, *, shown: bool) -> None:
+        self._name = name
+        self._shown = shown
+
+    def __enter__(self) -> "_Progress":
+        if self._shown:
+            from rich.console import Console  # noqa: PLC0415
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(self._name, total=None)
+        return self
+
+    def update(self, done: int, total: int) -> None:
+        """Show how many bytes of the file have been read."""
+        if self._shown:
+            self._bar.update(self._task, completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.stop()

@@ -1,0 +1,133 @@
+"""``serve`` and its halves ``process`` and ``gateway``, and ``demo``: what runs until it is told to stop."""
+
+import asyncio
+import importlib
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import msgspec
+
+from tickcast import urls
+from tickcast.cli.options import COMMON, RULES, SOURCE, WEB, check_rules, configured, read_config
+from tickcast.config import Config
+from tickcast.errors import ConfigError
+from tickcast.rundir import GatewayInfo, ProcessorInfo, RunDir, read_announcement
+
+__all__ = ["demo", "gateway", "process", "serve"]
+
+
+@click.command(short_help="Everything on one machine: ticks in, verdicts to every client.")
+@configured(*SOURCE, *RULES, *WEB, *COMMON)
+def serve(**options: object) -> None:
+    """Run everything on one machine: a supervisor, the processor with its rule workers, and the gateway.
+
+    A line `ready web=http://HOST:PORT` on stdout says that clients can come. Ctrl-C ends all of it in order; after a
+    crash of any part, even of this command itself, starting it again takes up what still runs.
+
+    \b
+    Sources:  sim://?rate=5000&instruments=200&seed=1       simulated ticks
+              replay:ticks.csv.gz?pace=max                  a recorded file
+              nats://127.0.0.1:4222/ticks                   a NATS subject
+              jetstream://127.0.0.1:4222/ticks?stream=TICKS a JetStream stream
+    Sinks:    jsonl:trades.jsonl                            one trade a line
+    """  # noqa: D301 (click reads the character)
+    from tickcast import supervisor  # noqa: PLC0415
+
+    config = read_config(options)
+    _check_source(config)
+    check_rules(config)
+    asyncio.run(supervisor.serve(config))
+
+
+@click.command(short_help="Only the processor: source, rules, tape and sinks.")
+@configured(*SOURCE, *RULES, *COMMON)
+def process(**options: object) -> None:
+    """Run only the processor, in the foreground: source, rules, tape and sinks.
+
+    A line `ready` on stdout says that it is up. Gateways of the same run directory show its trades.
+    """
+    config = read_config(options)
+    _check_source(config)
+    check_rules(config)
+    run = RunDir.create(config.run_dir)
+    _say_when_announced(run.processor_info, ProcessorInfo, "ready")
+    importlib.import_module("tickcast.processor").main(config)
+
+
+@click.command(short_help="Only the gateway: the tape of the run directory to web clients.")
+@configured("source", *WEB, *COMMON)
+def gateway(**options: object) -> None:
+    """Run only the gateway, in the foreground: it shows the tape of the run directory to web clients.
+
+    A line `ready web=http://HOST:PORT` on stdout says that clients can come.
+    """
+    from tickcast import supervisor  # noqa: PLC0415
+
+    config = read_config(options)
+    if options["source"]:
+        raise ConfigError("source: a gateway shows the tape of its --run-dir; give the source to `tickcast process`")
+    run = RunDir.create(config.run_dir)
+    port = supervisor.choose_port(config.web.host, config.web.port)
+    config = msgspec.structs.replace(config, web=msgspec.structs.replace(config.web, port=port))
+    ready = f"ready web={supervisor.web_url(config.web.host, port)}"
+    _say_when_announced(run.gateway_info, GatewayInfo, ready)
+    importlib.import_module("tickcast.gateway").main(config)
+
+
+@click.command(short_help="See it run: simulated ticks through a real NATS server, judged by example rules.")
+@click.option("--rate", type=click.FloatRange(1, 100_000), default=1_000.0, show_default=True, help="Ticks per second.")
+@click.option(
+    "--instruments", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Simulated instruments."
+)
+@click.option("--duration", metavar="DURATION", help="End by itself after this time, such as 30s; default: at Ctrl-C.")
+@click.option("--open/--no-open", "open_browser", default=True, help="Open the dashboard in a browser if there is one.")
+@configured("rules", *WEB, *COMMON)
+def demo(rate: float, instruments: int, duration: str | None, open_browser: bool, **options: object) -> None:
+    """Run the main job for you to see: ticks from a NATS server, judged by Python rules, on a live dashboard.
+
+    An embedded NATS server with JetStream is started (extra `tickcast[demo]`; without it the simulator feeds the rules
+    directly), simulated ticks are published to it, and `tickcast serve` judges them with the example quant library. The
+    dashboard's address is printed, and every few seconds a line of rates and latency. Ctrl-C ends it all.
+    """
+    from tickcast import demo as demonstration  # noqa: PLC0415
+    from tickcast.units import parse_duration_ns  # noqa: PLC0415
+
+    try:
+        seconds = parse_duration_ns(duration) / 1e9 if duration else None
+    except ValueError as error:
+        raise ConfigError(f"--duration: {error}") from None
+    config = read_config(options)
+    check_rules(config)
+    plan = demonstration.Plan(rate=rate, instruments=instruments, duration_s=seconds, open_browser=open_browser)
+    asyncio.run(demonstration.run(config, plan, own_run_dir=not _names_run_dir(options)))
+
+
+def _names_run_dir(options: Mapping[str, object]) -> bool:
+    return bool(options["run_dir"] or os.environ.get("TICKCAST_RUN_DIR"))
+
+
+def _check_source(config: Config) -> None:
+    """Refuse a recording that is not there, and say so where there is no source at all."""
+    if config.source is None:
+        click.echo("tickcast: no source given (--source URL): only ticks that clients send are judged", err=True)
+        return
+    source = urls.parse_source(config.source)
+    if isinstance(source, urls.Replay) and not Path(source.path).is_file():
+        raise ConfigError(f"source: no file {source.path}")
+
+
+def _say_when_announced(path: Path, kind: type[ProcessorInfo] | type[GatewayInfo], line: str) -> None:
+    """Print a line once this process has announced itself, from a thread that does not keep it alive."""
+
+    def watch() -> None:
+        stop = threading.Event()
+        while not stop.wait(0.02):
+            info = read_announcement(path, kind)
+            if info is not None and info.pid == os.getpid():
+                print(line, flush=True)
+                return
+
+    threading.Thread(target=watch, name="ready", daemon=True).start()

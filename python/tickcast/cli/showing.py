@@ -1,0 +1,39 @@
+"""``config`` and ``version``: what is in effect here."""
+
+import platform
+import sys
+
+import click
+
+from tickcast import layers
+from tickcast.cli.options import COMMON, RULES, SOURCE, WEB, configured, read_config_and_origins
+
+__all__ = ["config", "version"]
+
+
+@click.command(short_help="Show the effective configuration and where each value came from.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of TOML.")
+@configured(*SOURCE, *RULES, *WEB, *COMMON)
+def config(as_json: bool, **options: object) -> None:
+    """Show the effective configuration, secrets masked.
+
+    Defaults are overridden by tickcast.toml, that by the environment, that by flags. The TOML form names the origin of
+    each value and can be saved as tickcast.toml.
+    """
+    import msgspec  # noqa: PLC0415
+
+    from tickcast.config import masked  # noqa: PLC0415
+
+    effective, origins = read_config_and_origins(options)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(masked(effective))).decode())
+    else:
+        click.echo(layers.to_toml(effective, origins))
+
+
+@click.command(short_help="Show the version.")
+def version() -> None:
+    """Show the version, and those of Python and the platform for reports."""
+    from tickcast import __version__  # noqa: PLC0415
+
+    click.echo(f"tickcast {__version__} (Python {platform.python_version()}, {sys.platform} {platform.machine()})")
