@@ -36,15 +36,23 @@ function formatDecimal(value: number, least: number, most: number): string {
   return value < 0 ? MINUS + text : text;
 }
 
-/**
- * Returns a price or a VWAP: two fraction digits or more where the value has them, up to `most`; below 1 up to two
- * digits more, since they are what such a price consists of. What would not fit (≥ 1e15, or nearly 0) is in e-notation.
- */
-export function formatPrice(value: number | null, most = 6): string {
+/** What neither digits nor groups can show well is in e-notation. */
+function formatValue(value: number | null, least: number, most: number): string {
   if (value === null || !Number.isFinite(value)) return NONE;
   const size = Math.abs(value);
-  if (size >= 1e15 || (size > 0 && size < 1e-6)) return value.toExponential(4);
-  return formatDecimal(value, 2, size < 1 ? most + 2 : most);
+  if (size >= 1e15 || (size > 0 && size < 1e-6)) return value.toExponential(4).replace(/-/g, MINUS);
+  return formatDecimal(value, least, most);
+}
+
+/** Returns a price: two fraction digits, more where it has them: up to six, below 1 up to eight. */
+export function formatPrice(price: number | null): string {
+  return formatValue(price, 2, price !== null && Math.abs(price) < 1 ? 8 : 6);
+}
+
+/** Returns a mean price, whose digits have no end: four fraction digits, below 1 six. */
+export function formatVwap(vwap: number): string {
+  const digits = Math.abs(vwap) < 1 ? 6 : 4;
+  return formatValue(vwap, digits, digits);
 }
 
 /** Returns a duration in milliseconds: three significant digits below a second, then seconds. */

@@ -2,6 +2,7 @@
 
 import { wallNow } from "../base/clock";
 import { formatCount } from "../base/format";
+import type { WallMs } from "../base/nominal";
 import { type Board, Part, type Selection } from "../model/board";
 import { part, setAttribute, setText } from "./dom";
 import { Header } from "./header";
@@ -11,6 +12,12 @@ import { TradeTable } from "./tradeTable";
 
 /** Between two paintings of the figures, milliseconds: nobody reads a number that changes sixty times a second. */
 export const METERS_EVERY_MS = 250;
+
+/**
+ * Rest of the table for each row that it filled, milliseconds: it fills at most 1,000 rows a second. Up to there every
+ * trade is seen with the next frame; beyond, rows fly by unread at 60 frames as at 10, and the page stays cool.
+ */
+const REST_PER_ROW_MS = 1;
 
 export interface DashboardOptions {
   readonly document: Document;
@@ -32,6 +39,9 @@ export class Dashboard {
   readonly #empty: HTMLElement;
   readonly #pause: HTMLButtonElement;
   #selection: Selection = "ALL";
+  /** When the table may be painted again. */
+  #restsUntil = 0;
+  #rest: ReturnType<typeof setTimeout> | undefined;
   /** Trades of the selection that had come when the table was paused. */
   #pausedAt: number | undefined;
 
@@ -53,6 +63,7 @@ export class Dashboard {
       if (!(event.target instanceof HTMLInputElement)) return;
       this.#selection = event.target.value as Selection;
       this.#pausedAt = undefined;
+      this.#restsUntil = 0; // who asks gets an answer at once
       invalidate(Part.trades | Part.meters);
     });
   }
@@ -61,7 +72,7 @@ export class Dashboard {
   paint(parts: number): void {
     const { board, document } = this.#options;
     const now = wallNow();
-    if (parts & Part.trades) this.#paintTrades();
+    if (parts & Part.trades) this.#paintTrades(now);
     if (parts & Part.meters) {
       this.#meters.paint(board, this.#options.clock(), now);
       this.#paintPause();
@@ -75,13 +86,24 @@ export class Dashboard {
     }
   }
 
-  #paintTrades(): void {
+  #paintTrades(now: WallMs): void {
     const { board } = this.#options;
     const ring = board.ring(this.#selection);
     if (this.#pausedAt !== undefined && ring.pushed >= this.#pausedAt) return;
     this.#pausedAt = undefined; // the ring began anew: nothing is left to look at
-    this.#table.paint(ring, board.lives);
+    if (now < this.#restsUntil) {
+      this.#paintAfterRest(this.#restsUntil - now);
+      return;
+    }
+    this.#restsUntil = now + REST_PER_ROW_MS * this.#table.paint(ring, board.lives);
     this.#empty.hidden = this.#table.size > 0;
+  }
+
+  #paintAfterRest(ms: number): void {
+    this.#rest ??= setTimeout(() => {
+      this.#rest = undefined;
+      this.#options.invalidate(Part.trades);
+    }, ms);
   }
 
   #paintPause(): void {

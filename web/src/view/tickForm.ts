@@ -1,6 +1,6 @@
 // The form that asks for a verdict on a tick.
 
-import { formatInt64, formatMs, formatPrice } from "../base/format";
+import { formatInt64, formatMs, formatPrice, formatVwap } from "../base/format";
 import type { Board } from "../model/board";
 import { readTick, type TickInput } from "../model/tickInput";
 import type { Trade } from "../protocol/messages";
@@ -74,7 +74,7 @@ export class TickForm {
 
   #showTrade(trade: Trade, tookMs: number): void {
     const tick = `${trade.instrumentId} · ${formatInt64(trade.volume)} at ${formatPrice(trade.price)}`;
-    const vwap = trade.vwap20m === undefined ? "" : ` · VWAP ${formatPrice(trade.vwap20m, 4)}`;
+    const vwap = trade.vwap20m === undefined ? "" : ` · VWAP ${formatVwap(trade.vwap20m)}`;
     this.#show(trade.status, trade.status, trade.reason ?? "", `${tick}${vwap} · answered in ${formatMs(tookMs)}`);
   }
 

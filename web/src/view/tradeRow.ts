@@ -1,6 +1,6 @@
 // One row of the table, built once and filled again and again.
 
-import { formatInt64, formatPrice, formatTimestampNs, NONE } from "../base/format";
+import { formatInt64, formatPrice, formatTimestampNs, formatVwap, NONE } from "../base/format";
 import type { NumberedTrade } from "../model/board";
 import { statusText } from "./status";
 
@@ -49,7 +49,7 @@ export class TradeRow {
     set(this.#texts.instrument, trade.instrumentId);
     set(this.#texts.price, formatPrice(trade.price));
     set(this.#texts.volume, formatInt64(trade.volume));
-    set(this.#texts.vwap, trade.vwap20m === undefined ? NONE : formatPrice(trade.vwap20m, 4));
+    set(this.#texts.vwap, trade.vwap20m === undefined ? NONE : formatVwap(trade.vwap20m));
     set(this.#texts.reason, trade.reason ?? "");
   }
 }

@@ -28,8 +28,12 @@ export class TradeTable {
     return this.#rows.length;
   }
 
-  /** Brings the table up to date. Another ring, or another `life` of it, begins with an empty table. */
-  paint(ring: Ring<NumberedTrade>, life: number): void {
+  /**
+   * Brings the table up to date; returns how many rows it had to fill.
+   *
+   * Another ring, or another `life` of it, begins with an empty table.
+   */
+  paint(ring: Ring<NumberedTrade>, life: number): number {
     if (ring !== this.#ring || life !== this.#life) {
       this.#ring = ring;
       this.#life = life;
@@ -37,13 +41,14 @@ export class TradeTable {
       this.#resize(Math.min(this.#rows.length, ring.size));
     }
     const fresh = Math.min(ring.pushed - this.#painted, ring.size);
-    if (fresh === 0) return;
+    if (fresh === 0) return 0;
     this.#painted = ring.pushed;
     const top = this.#take(fresh, ring.size);
     top.forEach((row, i) => {
       const item = ring.at(ring.pushed - 1 - i);
       if (item !== undefined) row.fill(item);
     });
+    return fresh;
   }
 
   /** Returns `count` rows, now on top: the oldest ones, and new ones until the table has `size`. */
