@@ -39,6 +39,8 @@ mod memory;
 mod open;
 mod protocol;
 mod reader;
+#[cfg(all(test, not(loom)))]
+mod ring_tests;
 mod run;
 mod shared;
 mod slot;

@@ -181,6 +181,10 @@ fn take_up(shared: Shared, options: &TapeOptions) -> Option<Opened> {
 
 /// Checks that the slots from `oldest` on follow one another without holes up to the committed end.
 fn check_slots(shared: &Shared, oldest: u64, commit: &Commit) -> Option<()> {
+    // No tape gets anywhere near this far; what says so would only overflow.
+    if commit.head.max(commit.data_end) >= 1 << 60 {
+        return None;
+    }
     let kept = (commit.head + 1).checked_sub(oldest)?;
     if oldest == 0 || kept > shared.layout.slot_count() as u64 {
         return None;
@@ -236,4 +240,14 @@ fn random() -> u64 {
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
     hasher.finish().max(1)
+}
+
+/// Takes up a copy of `shared` as the next process would.
+#[cfg(all(test, not(loom)))]
+pub(super) fn take_up_copy(shared: &Shared, options: &TapeOptions) -> Option<Opened> {
+    let copy = Shared::heap(shared.layout);
+    for (to, from) in copy.memory.words().iter().zip(shared.memory.words()) {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    take_up(copy, options)
 }

@@ -1,6 +1,8 @@
 //! Every interleaving of the three agreements, and every value that a relaxed load may return:
 //! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release -p tickcast-core --lib tape::protocol`.
 
+#![allow(clippy::unwrap_used, reason = "a model may panic")]
+
 use super::super::memory::{AtomicU64, Ordering, load_ring, store_ring};
 use super::{Bell, Flip, Span};
 use loom::sync::{Arc, Condvar, Mutex};

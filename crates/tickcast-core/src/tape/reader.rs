@@ -114,7 +114,7 @@ impl TapeReader {
         }
         if to - from >= self.slots() {
             // No writer leaves such a span behind; skip what can't be there.
-            return Read::Overrun { oldest: to + 1 };
+            return Read::Overrun { oldest: to.saturating_add(1) };
         }
         let width = shared.layout.slot_words();
         let rows = (to - from + 1) as usize;
@@ -125,7 +125,7 @@ impl TapeReader {
         // The slots tell where the bytes are, so they must be whole before they are believed.
         let result = span.still_holds(from).and_then(|()| {
             let ring = shared.memory.region(shared.layout.data);
-            let words = out.check(ring.len() as u64).ok_or(to + 1)?;
+            let words = out.check(ring.len() as u64).ok_or(to.saturating_add(1))?;
             out.data.resize(words as usize, 0);
             load_ring(ring, out.slots[0], &mut out.data);
             span.still_holds(from)

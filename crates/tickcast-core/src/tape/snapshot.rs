@@ -66,10 +66,10 @@ impl Snapshot {
         }
         let head = reader.head();
         let mut run = Run::default();
-        let mut next = applied + 1;
+        let mut next = applied.saturating_add(1);
         while next <= head {
             match reader.read(next, head, &mut run) {
-                Read::Done { to } if to >= next => next = to + 1,
+                Read::Done { to } if (next..u64::MAX).contains(&to) => next = to + 1,
                 _ => return None,
             }
             self.replay(&run, shared.layout.sizes.max_instruments);

@@ -78,6 +78,11 @@ impl TapeWriter {
         })
     }
 
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn from_opened(opened: Opened, options: &TapeOptions) -> Result<Self> {
+        Self::new(opened, options, None)
+    }
+
     /// Whether an earlier writer's tape was taken up.
     pub fn resumed(&self) -> bool {
         self.resumed
