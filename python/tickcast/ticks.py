@@ -32,7 +32,7 @@ class Tick(msgspec.Struct, gc=False):
     timestamp_ns: int
     """Event time, ns since the Unix epoch, UTC."""
     vwap_20m: float
-    """VWAP of the instrument's earlier ticks that passed the screen, over the 20 minutes before; NaN: there are none."""
+    """VWAP over the instrument's earlier ticks of the last 20 minutes that passed the screen; NaN: there are none."""
     now_ns: int
     """Event clock when the tick was judged, ns since the Unix epoch."""
 
@@ -79,7 +79,7 @@ class Ticks:
     vwap_20m: NDArray[np.float64]
     now_ns: NDArray[np.int64]
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the columns, in the order of their names everywhere
         self,
         price: ArrayLike,
         volume: ArrayLike,
@@ -120,7 +120,7 @@ class Ticks:
         """Return the ticks at these row numbers, in this order (a copy, read-only as well)."""
         return self._derive(rows)
 
-    def slice(self, start: int, stop: int) -> Ticks:
+    def span(self, start: int, stop: int) -> Ticks:
         """Return rows ``start <= i < stop`` without copying."""
         return self._derive(slice(start, stop))
 

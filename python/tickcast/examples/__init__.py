@@ -1,1 +1,1 @@
-"""Furnished in a commit of its own."""
+"""Rules to try tickcast with, and to read before writing one's own."""

@@ -91,7 +91,7 @@ class Books:
         for place in range(len(self._past)):
             self._past[place] += words[STATS + place]
 
-    def state(self, workers: list[WorkerState], live: list[Sequence[int]]) -> RulesState:
+    def state(self, workers: list[WorkerState], live: Sequence[Sequence[int]]) -> RulesState:
         """Return what there is to see; ``live`` are the notes of the workers that run."""
         totals = [past + sum(words[STATS + place] for words in live) for place, past in enumerate(self._past)]
         rules = []

@@ -91,9 +91,7 @@ class Breakers:
             while recent[0][0] < now_s - WHOLE_RULE_WITHIN_S:
                 recent.popleft()
             instruments = len({failed for _, failed in recent})
-            if instruments >= WHOLE_RULE_INSTRUMENTS and None not in {
-                b.code for b in self.not_closed() if b.rule == rule
-            }:
+            if instruments >= WHOLE_RULE_INSTRUMENTS and self._blocked.get(rule, ()) is not None:
                 text = f"failed on {instruments} instruments within {WHOLE_RULE_WITHIN_S:g} s; the last: {why}"
                 self._open(rule, None, text, now_s)
         self._refresh()

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Awaitable, Callable, Generator
 
     from tickcast.rules.notes import Notes
     from tickcast.rules.ruleset import Rule
-    from tickcast.rules.run import Run
-    from tickcast.ticks import Tick, Ticks
+    from tickcast.rules.run import Run, Share
+    from tickcast.ticks import Tick
 
 __all__ = ["Each", "Sweeper"]
 
@@ -93,15 +91,13 @@ class Each:
         "_source",
     )  # fmt: skip
 
-    def __init__(
-        self, run: Run, rule: Rule, ticks: Ticks, rows: NDArray[np.intp], notes: Notes, sweeper: Sweeper
-    ) -> None:
+    def __init__(self, run: Run, rule: Rule, share: Share, *, notes: Notes, sweeper: Sweeper) -> None:
         self._run = run
         self._rule = rule
-        self._rows: list[int] = rows.tolist()
-        self._codes: list[int] = ticks.instrument.tolist()
-        self._source: enumerate[Tick] = enumerate(ticks.each())
-        self._left = len(ticks)
+        self._rows: list[int] = share.rows.tolist()
+        self._codes: list[int] = share.ticks.instrument.tolist()
+        self._source: enumerate[Tick] = enumerate(share.ticks.each())
+        self._left = len(share.ticks)
         self._notes = notes
         self._clock = sweeper
         self._lanes: dict[_Lane, None] = {}  # those asking, the one that began earliest first
@@ -163,7 +159,7 @@ class Each:
             lane.since_s = clock.clock_s
             lanes[lane] = None
             try:
-                answer = await _noted(function, tick, self._notes, self._run.task, self._rule.index, code)
+                answer = await _noted(partial(function, tick), self._notes, self._run.task, self._rule.index, code)
             except GeneratorExit:  # the event loop is gone
                 raise
             except BaseException as error:  # user code: SystemExit and a CancelledError of its own among others
@@ -186,8 +182,8 @@ class Each:
 
 
 @coroutine
-def _noted(function: Any, tick: Any, notes: Notes, task: int, rule: int, code: int) -> Generator[Any, Any, Any]:
-    """Await ``function(tick)``, noting each stretch that it runs between two awaits.
+def _noted(call: Callable[[], Any], notes: Notes, task: int, rule: int, code: int) -> Generator[Any, Any, Any]:
+    """Await ``call()``, noting each stretch that it runs between two awaits.
 
     An ``async`` rule that blocks instead of awaiting stops the whole event loop: the note tells the parent which one.
     """
@@ -198,7 +194,7 @@ def _noted(function: Any, tick: Any, notes: Notes, task: int, rule: int, code: i
         since = notes.enter(task, rule, code)
         try:
             if steps is None:
-                awaitable = function(tick)
+                awaitable = call()
                 steps = awaitable if hasattr(awaitable, "send") else _awaiting(awaitable)
                 resume = steps.send
             wait = resume(value)
@@ -217,5 +213,5 @@ def _noted(function: Any, tick: Any, notes: Notes, task: int, rule: int, code: i
             resume = steps.send
 
 
-async def _awaiting(awaitable: Any) -> Any:
+async def _awaiting(awaitable: Awaitable[object]) -> object:
     return await awaitable

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from tickcast.rules.each import Each, Sweeper
 from tickcast.rules.notes import MANY, Notes
-from tickcast.rules.run import Run, Work
-from tickcast.ticks import Outcome, Ticks
+from tickcast.rules.run import Run, Share, Work
+from tickcast.ticks import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,20 +101,19 @@ class Judge:
             self._plain(run, rule)
             return
         self._skip_blocked(run, rule)
-        for _, ticks, rows in self._parts(run, rule):
-            self.notes.count(rule.index, len(ticks), len(ticks))
-            each = Each(run, rule, ticks, rows, self.notes, self._sweeper)
+        for share in self._shares(run, rule):
+            self.notes.count(rule.index, len(share.ticks), len(share.ticks))
+            each = Each(run, rule, share, notes=self.notes, sweeper=self._sweeper)
             await each.judge(self._concurrency)
         run.settle()
 
     def _plain(self, run: Run, rule: Rule) -> None:
         self._skip_blocked(run, rule)
-        for code, ticks, rows in self._parts(run, rule):
+        for share in self._shares(run, rule):
             if rule.per_tick:
-                self._each(run, rule, ticks, rows, code)
+                self._each(run, rule, share)
             else:
-                until_ns = time.monotonic_ns() + int(self._deadline_s * 0.5e9)
-                self._bisect(run, rule, ticks, rows, code, until_ns)
+                self._bisect(run, rule, share, time.monotonic_ns() + int(self._deadline_s * 0.5e9))
         run.settle()
 
     def _skip_blocked(self, run: Run, rule: Rule) -> None:
@@ -125,95 +124,90 @@ class Judge:
         run.unavailable(rows if codes is None else rows[np.isin(run.ticks.instrument, list(codes))], rule.index)
         run.settle()
 
-    def _parts(self, run: Run, rule: Rule) -> Iterator[tuple[int, Ticks, NDArray[np.intp]]]:
+    def _shares(self, run: Run, rule: Rule) -> Iterator[Share]:
         """Yield what to call the rule for: all that stands, or one instrument at a time."""
         ticks, rows = run.ticks, run.row_numbers()
         if not len(ticks):
             return
         codes, first = np.unique(ticks.instrument, return_index=True)
         if len(codes) == 1 or rule.index not in run.work.isolate:
-            yield (int(codes[0]) if len(codes) == 1 else MANY), ticks, rows
+            yield Share(ticks, rows, int(codes[0]) if len(codes) == 1 else MANY)
             return
         for code in codes[np.argsort(first)]:
             own = np.flatnonzero(ticks.instrument == code)
-            yield int(code), ticks.take(own), rows[own]
+            yield Share(ticks.take(own), rows[own], int(code))
 
-    def _bisect(self, run: Run, rule: Rule, ticks: Ticks, rows: NDArray[np.intp], code: int, until_ns: int) -> None:
+    def _bisect(self, run: Run, rule: Rule, share: Share, until_ns: int) -> None:
         """Call a rule over columns; where it raises, for each half, until the culprits stand alone.
 
         A rule that is slow and raises on everything would stop all others: at ``until_ns`` what is left of the search
         is called off, and all rows of a part that raised are taken for culprits.
         """
         try:
-            self._columns(run, rule, ticks, rows, code)
-        except asyncio.CancelledError:
-            raise
+            self._columns(run, rule, share)
         except BaseException as error:  # user code: SystemExit among others
-            if len(ticks) == 1 or time.monotonic_ns() > until_ns:
-                self.notes.count_raised(rule.index, len(ticks))
-                run.raised(rows, rule, error)
+            rows = len(share.ticks)
+            if rows == 1 or time.monotonic_ns() > until_ns:
+                self.notes.count_raised(rule.index, rows)
+                run.raised(share.rows, rule, error)
                 return
-            middle = len(ticks) // 2
-            self._bisect(run, rule, ticks.slice(0, middle), rows[:middle], code, until_ns)
-            self._bisect(run, rule, ticks.slice(middle, len(ticks)), rows[middle:], code, until_ns)
+            self._bisect(run, rule, share.span(0, rows // 2), until_ns)
+            self._bisect(run, rule, share.span(rows // 2, rows), until_ns)
 
-    def _columns(self, run: Run, rule: Rule, ticks: Ticks, rows: NDArray[np.intp], code: int) -> None:
-        notes, index = self.notes, rule.index
-        notes.count(index, 1, len(ticks))
-        since = notes.enter(run.task, index, code)
+    def _columns(self, run: Run, rule: Rule, share: Share) -> None:
+        notes, index, rows = self.notes, rule.index, len(share.ticks)
+        notes.count(index, 1, rows)
+        since = notes.enter(run.task, index, share.code)
         try:
-            answer = rule.function(ticks)
+            answer = rule.function(share.ticks)
         finally:
             notes.leave(index, since)
         if rule.info.kind == "enrich":
-            run.verdicts.enrichments[rule.columns[0][1], rows] = _numbers(answer, len(ticks))
-            return
-        if not isinstance(answer, Outcome):
-            passed = _mask(answer, len(ticks))
+            run.verdicts.enrichments[rule.columns[0][1], share.rows] = _numbers(answer, rows)
+        elif isinstance(answer, Outcome):
+            passed = _mask(answer.passed, rows)
+            observed = _figures("observed", answer.observed, rows)
+            limit = _figures("limit", answer.limit, rows)
             if not passed.all():
-                run.reject(rows[~passed], index)
-            return
-        passed = _mask(answer.passed, len(ticks))
-        observed = _figures("observed", answer.observed, len(ticks))
-        limit = _figures("limit", answer.limit, len(ticks))
-        if not passed.all():
-            run.reject(rows[~passed], index, observed[~passed], limit[~passed])
+                run.reject(share.rows[~passed], index, observed[~passed], limit[~passed])
+        else:
+            passed = _mask(answer, rows)
+            if not passed.all():
+                run.reject(share.rows[~passed], index)
 
-    def _each(self, run: Run, rule: Rule, ticks: Ticks, rows: NDArray[np.intp], code: int) -> None:
+    def _each(self, run: Run, rule: Rule, share: Share) -> None:
         notes, index, task, function = self.notes, rule.index, run.task, rule.function
-        codes = ticks.instrument.tolist()
-        numbers = rows.tolist()
-        notes.count(index, len(ticks), len(ticks))
-        for place, tick in enumerate(ticks.each()):
+        codes = share.ticks.instrument.tolist()
+        rows = share.rows.tolist()
+        notes.count(index, len(rows), len(rows))
+        for place, tick in enumerate(share.ticks.each()):
             if not place % _CHUNK:
-                notes.chunk(code)
+                notes.chunk(share.code)
             since = notes.enter_tick(task, index, codes[place])
             try:
-                run.take_answer(numbers[place], rule, function(tick))
-            except asyncio.CancelledError:
-                raise
+                run.take_answer(rows[place], rule, function(tick))
             except BaseException as error:  # user code: SystemExit among others
                 notes.count_raised(index, 1)
-                run.raised(numbers[place], rule, error)
+                run.raised(rows[place], rule, error)
             finally:
                 notes.leave(index, since)
 
 
-def _mask(answer: Any, rows: int) -> NDArray[np.bool_]:
+def _mask(answer: object, rows: int) -> NDArray[np.bool_]:
     mask = np.asarray(answer)
     if mask.dtype != np.bool_ or mask.shape != (rows,):
         raise TypeError(f"expected bool of shape ({rows},), was {mask.dtype} of shape {mask.shape}")
     return mask
 
 
-def _numbers(answer: Any, rows: int) -> NDArray[np.float64]:
+def _numbers(answer: object, rows: int) -> NDArray[np.float64]:
     numbers = np.asarray(answer)
     if numbers.dtype.kind not in "fiub" or numbers.shape != (rows,):
         raise TypeError(f"expected numbers of shape ({rows},), was {numbers.dtype} of shape {numbers.shape}")
     return numbers.astype(np.float64, copy=False)
 
 
-def _figures(name: str, answer: Any, rows: int) -> NDArray[np.float64]:
+def _figures(name: str, answer: object, rows: int) -> NDArray[np.float64]:
     figures = np.asarray(answer)
     if figures.dtype.kind not in "fiub" or figures.shape not in ((), (rows,)):
         found = f"{figures.dtype} of shape {figures.shape}"

@@ -6,7 +6,6 @@ import importlib
 import os
 import sys
 import traceback
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
 from tickcast.errors import RuleError
@@ -22,6 +21,8 @@ GROUP: Final = "tickcast.rules"
 
 def installed() -> dict[str, str]:
     """Return the rule sets that installed packages register: name to ``module:attribute``."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, and workers hardly ever need it
+
     return {entry.name: entry.value for entry in entry_points(group=GROUP)}
 
 

@@ -13,8 +13,19 @@ import time
 from typing import Final
 
 __all__ = [
-    "BEAT", "CHUNK_CODE", "CHUNK_SINCE", "CODE", "FLAGS", "MANY", "RULE", "SINCE", "STATS", "STAT_WORDS", "TASK", "Notes",
-]  # fmt: skip
+    "BEAT",
+    "CHUNK_CODE",
+    "CHUNK_SINCE",
+    "CODE",
+    "FLAGS",
+    "MANY",
+    "RULE",
+    "SINCE",
+    "STATS",
+    "STAT_WORDS",
+    "TASK",
+    "Notes",
+]
 
 # Words of 64 bits.
 BEAT: Final = 0  # when the event loop last turned, monotonic ns

@@ -37,7 +37,7 @@ class Part:
     def ticks(self) -> Ticks:
         """The ticks of this part."""
         rows = self.rows
-        return self.batch.ticks.slice(rows.start, rows.stop) if isinstance(rows, slice) else self.batch.ticks.take(rows)
+        return self.batch.ticks.span(rows.start, rows.stop) if isinstance(rows, slice) else self.batch.ticks.take(rows)
 
 
 class Batch:

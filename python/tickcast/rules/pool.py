@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from tickcast.errors import RuleError
 from tickcast.rules.base import Books, Policy
 from tickcast.rules.messages import Init, Order, Verdict
 from tickcast.rules.parts import Batch, Part
 from tickcast.rules.prober import ProbeProcess, Prober
 from tickcast.rules.process import WorkerProcess
-from tickcast.rules.recovery import Finding, after_death, find_stall
+from tickcast.rules.recovery import Finding, after_death, find_stall, suspicious
 from tickcast.rules.slots import SLOT_ROWS
 from tickcast.rules.spares import Spares
 from tickcast.rules.state import RulesState, WorkerState
@@ -31,6 +30,7 @@ from tickcast.rules.verdicts import INVALID, UNKNOWN, Verdicts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tickcast.errors import RuleError
     from tickcast.rules.declaration import Declaration
     from tickcast.ticks import Ticks
 
@@ -226,10 +226,13 @@ class PoolRunner:
                 lane.finding = None
                 self._lane_of[worker.pid] = lane
             self._dispatch(lane)
-        at_work = sum(lane.worker is not None for lane in self._lanes)
+        at_work = self._at_work()
         self._spares.fill(at_work)
         if at_work == len(self._lanes) and self._started is not None and not self._started.done():
             self._started.set_result(None)
+
+    def _at_work(self) -> int:
+        return sum(lane.worker is not None for lane in self._lanes)
 
     def _ended(self, worker: WorkerProcess) -> None:
         lane = self._lane_of.pop(worker.pid, None)
@@ -345,6 +348,9 @@ class PoolRunner:
         for lane in self._lanes:
             worker = lane.worker
             if awake and worker is not None and worker.slots is not None and lane.flight and lane.finding is None:
+                if suspicious(worker.slots.words, now_ns, self._deadline_ns):
+                    # A hang costs two workers: the one it is found on, and the one that finds the instrument.
+                    self._spares.want_more(len(self._lanes) + 2, self._at_work())
                 lane.finding = find_stall(worker.slots.words, now_ns, lane.heard_ns, self._deadline_ns)
                 if lane.finding is not None:
                     assert self._books is not None

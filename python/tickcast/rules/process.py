@@ -53,7 +53,7 @@ class WorkerProcess:
         self._transport: Any = None
         self._connected = False
         self._exited = False
-        self._ended = False
+        self._gone = asyncio.Event()
         self.slots: Slots | None = None
         """The shared memory; None until the worker is ready."""
         self.names_sent = 0
@@ -98,7 +98,7 @@ class WorkerProcess:
 
     def tell(self, message: Setup | Order) -> None:
         """Send a message."""
-        if not self._ended:
+        if not self._gone.is_set():
             self._transport.write(pack(message))
 
     def kill(self) -> None:
@@ -116,12 +116,10 @@ class WorkerProcess:
             self._transport.close()
         try:
             async with asyncio.timeout(_STOP_S):
-                while not self._ended:
-                    await asyncio.sleep(0.005)
+                await self._gone.wait()
         except TimeoutError:
             self.kill()
-            while not self._ended:
-                await asyncio.sleep(0.001)
+            await self._gone.wait()
 
     def close(self) -> None:
         """Give back memory and descriptors; the process has ended."""
@@ -156,9 +154,9 @@ class WorkerProcess:
             self._end()
 
     def _end(self) -> None:
-        if self._ended:
+        if self._gone.is_set():
             return
-        self._ended = True
+        self._gone.set()
         if self._transport is not None:
             self._transport.abort()
         if not self._hello.done():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tickcast.rules.parts import Part
 
-__all__ = ["Finding", "after_death", "find_stall"]
+__all__ = ["Finding", "after_death", "find_stall", "suspicious"]
 
 _STALL_DEADLINES: Final = 4
 _STALL_NS: Final = 1_000_000_000
@@ -55,6 +55,11 @@ def find_stall(words: Sequence[int], now_ns: int, heard_ns: int, deadline_ns: in
     if quiet_ns > max(_STALL_DEADLINES * deadline_ns, _STALL_NS):
         return Finding()  # outside of any rule: a thread of the library's, a stopped process
     return None
+
+
+def suspicious(words: Sequence[int], now_ns: int, deadline_ns: int) -> bool:
+    """Return whether a call has used up half of its deadline: it may be about to hang."""
+    return bool(words[RULE]) and now_ns - min(words[SINCE], words[CHUNK_SINCE]) > deadline_ns // 2
 
 
 def after_death(words: Sequence[int], begun: list[Part]) -> Finding:

@@ -111,9 +111,11 @@ class RuleSet:
         return declare
 
     @overload
-    def check_each(self, function: F, /) -> F: ...
+    def check_each(self, function: F, /, *, name: str | None = None, asynchronous: bool | None = None) -> F: ...
     @overload
-    def check_each(self, *, name: str | None = None, asynchronous: bool | None = None) -> Callable[[F], F]: ...
+    def check_each(
+        self, function: None = None, /, *, name: str | None = None, asynchronous: bool | None = None
+    ) -> Callable[[F], F]: ...
     def check_each(
         self, function: F | None = None, /, *, name: str | None = None, asynchronous: bool | None = None
     ) -> F | Callable[[F], F]:
@@ -195,9 +197,8 @@ class RuleSet:
 
     def _columns_only(self, function: Callable[..., Any], kind: str) -> None:
         if _is_async(function):
-            raise RuleError(
-                f"{kind} {_name_of(function)!r} takes columns and can't be async: use check_each for one tick"
-            )
+            name = _name_of(function)
+            raise RuleError(f"{kind} {name!r} takes columns and can't be async: use check_each for one tick")
 
     def _add(
         self,
@@ -271,15 +272,14 @@ def _name_of(function: object) -> str:
 
 
 def _is_async(function: object) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - the method of an object that is called
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def _numeric_fields(function: Callable[..., Any]) -> list[str]:
     """Return the numeric fields of the class in the return annotation, without those of a trade."""
-    if not callable(function):
-        return []
     try:
-        target = function if hasattr(function, "__annotations__") else function.__call__
+        target = function if hasattr(function, "__annotations__") else type(function).__call__
         result = typing.get_type_hints(target).get("return")
         hints = typing.get_type_hints(result) if inspect.isclass(result) else {}
     except Exception:  # annotations are anybody's: one that can't be resolved just names no enrichments

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from tickcast.rules.ruleset import Rule
     from tickcast.ticks import Ticks
 
-__all__ = ["Blocked", "Run", "Work", "message_of"]
+    F64 = NDArray[np.float64]
+
+__all__ = ["Blocked", "Run", "Share", "Work", "message_of"]
 
 Blocked = Mapping[int, "AbstractSet[int] | None"]
 """Rules not to be called, by number from 1: for these instrument codes, or (None) for all."""
@@ -54,8 +57,20 @@ def message_of(error: BaseException) -> str:
         text = ""
     if not text or not isinstance(error, Exception):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    text = text.encode("utf-8", "replace").decode()
+    text = _clean(text)
     return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
+
+
+class Share(NamedTuple):
+    """What a rule is called for: ticks, their row numbers in the batch, and the instrument (or MANY) they are of."""
+
+    ticks: Ticks
+    rows: NDArray[np.intp]
+    code: int
+
+    def span(self, start: int, stop: int) -> Share:
+        """Return a part of it."""
+        return Share(self.ticks.span(start, stop), self.rows[start:stop], self.code)
 
 
 class Run:
@@ -87,13 +102,13 @@ class Run:
         """Return the row numbers of the ticks that still stand."""
         return np.arange(len(self.ticks)) if self.rows is None else self.rows
 
-    def reject(self, rows: NDArray[np.intp], rule: int, observed: Any = None, limit: Any = None) -> None:
+    def reject(self, rows: NDArray[np.intp], rule: int, observed: F64 | None = None, limit: F64 | None = None) -> None:
         """Call rows INVALID for the rule's declared reason."""
         verdicts = self.verdicts
         verdicts.status[rows] = INVALID
         verdicts.rule[rows] = rule
         verdicts.reason[rows] = rule
-        if observed is not None:
+        if observed is not None and limit is not None:
             verdicts.observed[rows] = observed
             verdicts.limit[rows] = limit
 
@@ -118,14 +133,14 @@ class Run:
         verdicts.rule[rows] = rule
         verdicts.reason[rows] = self._rules + rule
 
-    def take_answer(self, row: int, rule: Rule, answer: Any) -> None:
+    def take_answer(self, row: int, rule: Rule, answer: object) -> None:
         """Take what a per-tick function returned; raises where that is none of the allowed answers."""
         if rule.info.kind == "adopt":
             self._take_assessment(row, rule, answer)
         elif answer is not None:
             if not isinstance(answer, str) or not answer:
                 raise TypeError(f"expected None or a reason, was {answer!r:.100}{_await_hint(answer)}")
-            self.reject_row(row, rule.index, answer.encode("utf-8", "replace").decode())
+            self.reject_row(row, rule.index, _clean(answer))
 
     def settle(self) -> None:
         """Leave out of `ticks` what no longer stands."""
@@ -146,14 +161,12 @@ class Run:
     def _text(self, text: str) -> int:
         return self._texts.setdefault(text, 1 + 2 * self._rules + len(self._texts))
 
-    def _take_assessment(self, row: int, rule: Rule, answer: Any) -> None:
-        get = answer.get if isinstance(answer, Mapping) else lambda name: getattr(answer, name, None)
+    def _take_assessment(self, row: int, rule: Rule, answer: object) -> None:
+        get = answer.get if isinstance(answer, Mapping) else partial(_attribute, answer)
         status = _status_of(get("status"), answer)
         if status != VALID:
             reason = get("reason")
-            self.reject_row(
-                row, rule.index, str(reason).encode("utf-8", "replace").decode() if reason else None, status
-            )
+            self.reject_row(row, rule.index, _clean(str(reason)) if reason else None, status)
             return
         for name, column in rule.columns:
             value = get(name)
@@ -161,7 +174,16 @@ class Run:
                 self.verdicts.enrichments[column, row] = float(value)
 
 
-def _status_of(value: Any, answer: Any) -> int:
+def _attribute(answer: object, name: str) -> Any:  # noqa: ANN401 - it is the user's
+    return getattr(answer, name, None)
+
+
+def _clean(text: str) -> str:
+    """Return text that can be encoded: lone surrogates can't."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _status_of(value: object, answer: object) -> int:
     """Read VALID / INVALID / UNKNOWN from a name, a number or a member of any enum."""
     if not isinstance(value, bool):
         for candidate in (value, getattr(value, "name", None), getattr(value, "value", None)):

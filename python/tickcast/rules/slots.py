@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -99,14 +99,13 @@ class Slots:
     def answer(self, slot: int, rows: int) -> Verdicts:
         """Return the verdicts in a slot, to be written or read in place."""
         at = self._first + slot * self._slot_bytes + self._in_bytes
-        columns: list[NDArray[np.generic]] = []
+        columns: list[NDArray[Any]] = []
         for dtype, width in (("f8", 1), ("f8", 1), ("f8", self._enrichments), ("u4", 1), ("u2", 1), ("u1", 1)):
             columns.append(np.frombuffer(self._memory, dtype, rows * width, at))
             at += columns[-1].nbytes
         observed, limit, enrichments, reason, rule, status = columns
-        return Verdicts(  # type: ignore[arg-type]  # dtypes as in the list above
-            status, rule, reason, observed, limit, enrichments.reshape(self._enrichments, rows), [], []
-        )
+        enrichments = enrichments.reshape(self._enrichments, rows)
+        return Verdicts(status, rule, reason, observed, limit, enrichments, [], [])
 
     def close(self) -> None:
         """Give the memory back, as soon as no view of it is left."""

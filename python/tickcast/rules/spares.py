@@ -77,6 +77,12 @@ class Spares:
         for _ in range(missing):
             self._start()
 
+    def want_more(self, wanted: int, at_work: int) -> None:
+        """Have at least ``wanted`` processes from now on."""
+        if wanted > self._wanted:
+            self._wanted = wanted
+            self.fill(at_work)
+
     def take(self) -> WorkerProcess | None:
         """Return a warm process, if there is one."""
         return self.waiting.pop() if self.waiting else None

@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
@@ -25,9 +25,11 @@ from tickcast.rules.judge import Judge
 from tickcast.rules.loading import load
 from tickcast.rules.messages import Failed, Hello, Init, Messages, Order, Setup, Verdict, pack, unpack_from_parent
 from tickcast.rules.notes import BEAT, Notes
-from tickcast.rules.ruleset import RuleSet
 from tickcast.rules.run import Run, Work
 from tickcast.rules.slots import Slots
+
+if TYPE_CHECKING:
+    from tickcast.rules.ruleset import RuleSet
 
 __all__ = ["main"]
 
