@@ -25,7 +25,7 @@ from tickcast.errors import ConfigError
 from tickcast.fields import Section, check, fields, is_compound, is_list, is_size
 from tickcast.units import parse_bytes
 
-__all__ = ["FLAGS", "RULES_GROUP", "default_text", "documentation", "keys", "load", "to_toml", "variable"]
+__all__ = ["FLAGS", "RULES_GROUP", "all_keys", "default_text", "documentation", "load", "to_toml", "variable"]
 
 FLAGS: Mapping[str, str] = {
     "source": "--source",
@@ -57,6 +57,7 @@ _OTHER_VARIABLES = frozenset(
         FILE_VARIABLE,
         config.PROCESS_VARIABLE,
         "TICKCAST_SUPERVISED",
+        "TICKCAST_GATEWAY",
         "TICKCAST_NATS_SERVER",
         "TICKCAST_CACHE_DIR",
         "TICKCAST_NATS_WHEEL",
@@ -76,7 +77,7 @@ class Setting(msgspec.Struct, frozen=True):
     """From the environment or a flag: numbers and lists come as text."""
 
 
-def keys() -> dict[str, Any]:
+def all_keys() -> dict[str, Any]:
     """Return every dotted key with its annotated type, in the order of `config.Config`."""
     return dict(_keys(config.Config))
 
@@ -115,7 +116,7 @@ def load(
         settings |= _from_file(path)
     settings |= _from_env(env)
     settings |= _from_flags(flags)
-    kinds = keys()
+    kinds = all_keys()
     tree: dict[str, Any] = {"run_dir": config.default_run_dir(env)}
     for key, setting in settings.items():
         _put(tree, key, _convert(key, setting, kinds[key]))
@@ -133,7 +134,7 @@ def to_toml(effective: config.Config, origins: Mapping[str, str]) -> str:
     plain = config.masked(effective)
     lines: list[str] = []
     section = ""
-    for key in sorted(keys(), key=lambda k: "." in k):
+    for key in sorted(all_keys(), key=lambda k: "." in k):
         head, _, name = key.rpartition(".")
         if head != section:
             lines += ["", f"[{head}]"]
@@ -189,7 +190,7 @@ def _from_file(path: Path) -> dict[str, Setting]:
 
 
 def _from_env(env: Mapping[str, str]) -> dict[str, Setting]:
-    known = {variable(key): key for key in keys()}
+    known = {variable(key): key for key in all_keys()}
     found = {}
     for name, text in env.items():
         if not name.startswith("TICKCAST_") or name in _OTHER_VARIABLES or name.startswith(_OTHER_PREFIXES):
@@ -210,7 +211,7 @@ def _from_flags(flags: Mapping[str, Any]) -> dict[str, Setting]:
 
 
 def _flatten(content: Mapping[str, Any], origin: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    known = keys()
+    known = all_keys()
     sections = {key.rpartition(".")[0] for key in known}
     for name, value in content.items():
         key = prefix + name

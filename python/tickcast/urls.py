@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -155,8 +155,12 @@ def parse_sink(text: str) -> Sink:
 
 
 def mask(url: str) -> str:
-    """Return the URL with user passwords, tokens and secret parameters replaced by ``***``."""
-    url = re.sub(r"(?<=://)([^/?#]*)@", lambda m: _mask_user(m[1]) + "@", url)
+    """Return the URL with passwords, tokens and secret parameters replaced by ``***``.
+
+    Works on wrong URLs too, and hides rather too much: a password may hold anything.
+    """
+    if not url.startswith(_WITHOUT_USER):
+        url = re.sub(r"(^[a-z0-9+.-]*:(?://)?|^)(.*)@", _mask_user, url, flags=re.DOTALL)
     return re.sub(r"([?&][^=&]*(?:token|pass|secret|key)[^=&]*=)[^&#]*", r"\1***", url, flags=re.IGNORECASE)
 
 
@@ -181,13 +185,14 @@ def check_volume_scale(key: str, scale: int) -> int:
     return scale
 
 
+_WITHOUT_USER = ("sim:", "replay:", "jsonl:", "parquet:")
 _POWERS_OF_TEN = frozenset(10**n for n in range(19))
 
 
-def _mask_user(user_info: str) -> str:
-    # One word is a NATS token, hence secret as a whole.
-    parts = [info.split(":", 1) for info in re.split(r",(?=[^,]*$)", user_info)]
-    return ",".join(f"{p[0]}:***" if len(p) == 2 else "***" for p in parts)
+def _mask_user(match: re.Match[str]) -> str:
+    user, colon, _ = match[2].partition(":")
+    # One word alone is a NATS token, hence secret as a whole.
+    return f"{match[1]}{user}:***@" if colon else f"{match[1]}***@"
 
 
 def _parse(role: str, text: str, schemes: Mapping[str, Callable[[_Url], _Parsed]]) -> _Parsed:
@@ -274,9 +279,11 @@ def _path(url: _Url) -> str:
 
 
 def _server_and_subject(url: _Url) -> tuple[str, str]:
-    parts = urlsplit("nats:" + url.rest)
-    user, _, hosts = parts.netloc.rpartition("@")
-    if not hosts:
+    authority, _, path = url.rest.removeprefix("//").partition("/")
+    if "@" in path or "@" in "".join(url.params):
+        url.refuse("in a user or password, / ? # and @ must be percent-encoded")
+    user, _, hosts = authority.rpartition("@")
+    if not hosts or not url.rest.startswith("//"):
         url.refuse(f"{url.scheme}:// needs a host, {_EXAMPLES[url.scheme]}")
     servers = []
     for host in hosts.split(","):
@@ -284,8 +291,8 @@ def _server_and_subject(url: _Url) -> tuple[str, str]:
         if match is None or not 1 <= int(match[2] or 4222) <= 65_535:
             url.refuse(f"{host!r} must be host:port, with a port from 1 to 65535")
         netloc = f"{match[1]}:{match[2] or 4222}"
-        servers.append(urlunsplit(("nats", f"{user}@{netloc}" if user else netloc, "", "", "")))
-    subject = unquote(parts.path.removeprefix("/"))
+        servers.append(f"nats://{user}@{netloc}" if user else f"nats://{netloc}")
+    subject = unquote(path)
     if not re.fullmatch(r"[^\s.]+(\.[^\s.]+)*", subject):
         url.refuse(f"{url.scheme}:// needs a subject, {_EXAMPLES[url.scheme]}")
     return ",".join(servers), subject

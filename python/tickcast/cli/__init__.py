@@ -44,16 +44,18 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; wrong usage is told in one line."""
     try:
-        result = commands.main(args=list(arguments), prog_name="tickcast", standalone_mode=False)
+        # Not click's own main: it answers interrupts and closed pipes in its way, `exits.guarded` does in ours.
+        with commands.make_context("tickcast", list(arguments)) as context:
+            commands.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return exits.WRONG_USAGE
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" (see `{context.command_path} --help`)" if context else ""
+        place = getattr(error, "ctx", None)
+        hint = f" (see `{place.command_path} --help`)" if place else ""
         text = " ".join(error.format_message().split())
         click.echo(f"tickcast: error: {text}{hint}", err=True)
         return error.exit_code
-    except click.Abort:
-        return exits.INTERRUPTED
-    return result if isinstance(result, int) else exits.DONE
+    return exits.DONE

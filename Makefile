@@ -1,0 +1,103 @@
+# Everything by a short command: `make demo`, `make test`, `make lint`, `make bench`. `make help` lists them.
+#
+# Nothing is installed outside of this directory but Chromium, and that only where it is missing and may be installed.
+# What has been done is remembered by stamp files inside what they vouch for (.venv, web/node_modules), so removing a
+# folder is enough to have it made again, and a second run starts at once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+MODULES := web/node_modules
+PAGE := python/tickcast/_web/index.html
+ARGS ?=
+SOAK ?= 10m
+
+RUST := $(shell find crates proto -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' \) -print 2>/dev/null)
+WEB := $(shell find web -name node_modules -prune -o -type f -not -name '*.tsbuildinfo' -print 2>/dev/null)
+
+.PHONY: help demo test test-rust test-web test-python lint fix bench soak build dashboard setup chromium clean
+
+help: ## show these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+demo: setup ## the main job, live: NATS, example rules, dashboard (ARGS="--rate 5000 --duration 1m")
+	@$(BIN)/tickcast demo $(ARGS)
+
+test: test-rust test-web test-python ## all tests: Rust, dashboard, Python; pytest comes last
+
+test-rust: $(VENV)/.python
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo test --workspace --locked
+
+test-web: $(MODULES)/.installed
+	npm --prefix web test
+
+test-python: setup chromium ## Python tests only (ARGS="-k window")
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## formatting, lints and types of all three languages
+	cargo fmt --all --check
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/stubtest tickcast._core
+	npm --prefix web run check
+
+fix: setup ## format, and mend what the linters can mend
+	cargo fmt --all
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	npm --prefix web run fix
+
+bench: setup ## ticks/s of decode, VWAP, encode and tape (criterion); end-to-end loads are in benchmarks/
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo bench --workspace $(ARGS)
+	@ls benchmarks/*.py 2>/dev/null | sed 's|^|end to end: $(BIN)/python |'
+
+soak: setup ## the main job for SOAK=10m, a line of rates and latency every few seconds
+	@$(BIN)/tickcast demo --no-open --duration $(SOAK) $(ARGS)
+
+build: $(VENV)/.tools $(PAGE) ## the wheel, with the dashboard inside, in dist/
+	$(BIN)/maturin build --release --locked --out dist
+
+dashboard: $(PAGE) ## build the dashboard into the Python package
+
+setup: $(VENV)/.extension $(PAGE) ## everything that running needs, in .venv
+
+chromium: ## find or install a headless browser for the tests
+	@scripts/chromium.sh > /dev/null
+
+clean: ## remove everything that was built or installed here
+	rm -rf $(VENV) target dist web/node_modules web/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find python/tickcast/_web -mindepth 1 -not -name .gitkeep -delete
+	rm -f python/tickcast/_core*.so
+	find python tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The virtual environment of a Python that is new enough.
+$(VENV)/.python: scripts/tools.sh
+	@scripts/tools.sh
+	@"$$(scripts/tools.sh python)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+# Test and build tools: the group `dev` of pyproject.toml.
+$(VENV)/.tools: $(VENV)/.python pyproject.toml
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+# The extension, in place, with tickcast's own dependencies and every extra.
+$(VENV)/.extension: $(VENV)/.tools pyproject.toml Cargo.toml Cargo.lock $(RUST)
+	$(BIN)/maturin develop --release --locked --extras "$$($(BIN)/python scripts/extras.py)"
+	@touch $@
+
+$(MODULES)/.installed: web/package.json web/package-lock.json
+	@scripts/tools.sh
+	npm --prefix web ci --no-audit --no-fund
+	@touch $@
+
+$(PAGE): $(MODULES)/.installed $(WEB)
+	npm --prefix web run build
+	@touch $@
