@@ -53,7 +53,16 @@ export class FakeGateway {
 
   /** Greets the newest connection and grants what it asks for. */
   welcome(epoch: string, seq: number, heartbeatMs = 1000): FakeConnection {
-    this.now.say({ type: "hello", epoch, seq, heartbeatMs, instruments: [], reasons: [], enrichments: [], server: "t" });
+    this.now.say({
+      type: "hello",
+      epoch,
+      seq,
+      heartbeatMs,
+      instruments: [],
+      reasons: [],
+      enrichments: [],
+      server: "t",
+    });
     this.now.say({ type: "subscribed", id: this.now.asked("subscribe").at(-1)?.id, granted: {} });
     return this.now;
   }

@@ -4,7 +4,12 @@ import { Ledger } from "../src/transport/ledger";
 import { between, seeded } from "./random";
 
 const s = (n: number) => n as Sequence;
-const accounts = (l: Ledger) => ({ received: l.received, gapped: l.gapped, missing: l.missing, duplicates: l.duplicates });
+const accounts = (l: Ledger) => ({
+  received: l.received,
+  gapped: l.gapped,
+  missing: l.missing,
+  duplicates: l.duplicates,
+});
 
 describe("Ledger", () => {
   it("counts a run without holes as received", () => {
@@ -76,7 +81,12 @@ describe("Ledger", () => {
           if (announced.has(n)) gapped++;
           else missing++;
         }
-        expect(accounts(ledger), `seed ${seed}, step ${step}`).toEqual({ received: received.size, gapped, missing, duplicates });
+        expect(accounts(ledger), `seed ${seed}, step ${step}`).toEqual({
+          received: received.size,
+          gapped,
+          missing,
+          duplicates,
+        });
         expect(ledger.last).toBe(last);
         expect(ledger.received + ledger.gapped + ledger.missing).toBe(ledger.last - ledger.first + 1);
       }

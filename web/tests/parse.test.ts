@@ -34,14 +34,30 @@ describe("trades", () => {
   });
 
   it.each([
-    ["fewer trades than sequences, without seqs", { ...wireTrades(1, 3), toSeq: 4 }, "trades: 3 for the sequences 1 to 4"],
+    [
+      "fewer trades than sequences, without seqs",
+      { ...wireTrades(1, 3), toSeq: 4 },
+      "trades: 3 for the sequences 1 to 4",
+    ],
     ["seqs of another length", { ...wireTrades(1, 2), seqs: [1] }, "seqs: 1 for 2 trades"],
     ["seqs that don't ascend", { ...wireTrades(1, 2), seqs: [2, 2] }, "seqs: must ascend within 1 to 2, was 2"],
     ["seqs beyond the range", { ...wireTrades(1, 2), seqs: [1, 3] }, "was 3"],
-    ["a volume beyond int64", { ...wireTrades(1, 1), trades: [wireTrade(1, { volume: "9223372036854775808" })] }, "volume"],
-    ["a volume that lost digits as a number", { ...wireTrades(1, 1), trades: [wireTrade(1, { volume: 2 ** 53 })] }, "volume"],
+    [
+      "a volume beyond int64",
+      { ...wireTrades(1, 1), trades: [wireTrade(1, { volume: "9223372036854775808" })] },
+      "volume",
+    ],
+    [
+      "a volume that lost digits as a number",
+      { ...wireTrades(1, 1), trades: [wireTrade(1, { volume: 2 ** 53 })] },
+      "volume",
+    ],
     ["a volume with a fraction", { ...wireTrades(1, 1), trades: [wireTrade(1, { volume: "1.5" })] }, "volume"],
-    ["a price as text", { ...wireTrades(1, 1), trades: [wireTrade(1, { price: "1" })] }, "price: must be a number or null"],
+    [
+      "a price as text",
+      { ...wireTrades(1, 1), trades: [wireTrade(1, { price: "1" })] },
+      "price: must be a number or null",
+    ],
     ["a status of its own", { ...wireTrades(1, 1), trades: [wireTrade(1, { status: "valid" })] }, "status"],
     ["a trade that is none", { ...wireTrades(1, 1), trades: [null] }, "trade: must be an object, was null"],
     ["a negative sequence", { ...wireTrades(1, 1), seq: -1 }, "seq"],
@@ -56,19 +72,44 @@ describe("messages", () => {
   it("reads a hello, with instruments only where they are names", () => {
     const hello = { type: "hello", epoch: "00ff", seq: 12, heartbeatMs: 2000, instruments: ["ABC", 7], server: "s" };
     expect(parse(hello)).toEqual({ ...hello, instruments: ["ABC"] });
-    expect(parse({ type: "hello", epoch: "00ff", seq: 0 })).toMatchObject({ heartbeatMs: 0, instruments: [], server: "" });
+    expect(parse({ type: "hello", epoch: "00ff", seq: 0 })).toMatchObject({
+      heartbeatMs: 0,
+      instruments: [],
+      server: "",
+    });
   });
 
   it.each([
-    [{ type: "gap", from: 3, to: 9, why: "overrun" }, { type: "gap", from: 3, to: 9, why: "overrun" }],
+    [
+      { type: "gap", from: 3, to: 9, why: "overrun" },
+      { type: "gap", from: 3, to: 9, why: "overrun" },
+    ],
     [{ type: "heartbeat", seq: 4 }, { type: "heartbeat" }],
     [{ type: "subscribed", id: 1, granted: {} }, { type: "subscribed" }],
-    [{ type: "pong", t: 1.5, serverNs: "2000000" }, { type: "pong", t: 1.5, serverMs: 2 }],
-    [{ type: "status", source: "sim://", state: "live" }, { type: "status", source: "sim://", state: "live", sinceMs: undefined }],
-    [{ type: "error", code: "bad", message: "m" }, { type: "error", id: undefined, code: "bad", message: "m" }],
-    [{ type: "error", id: 4, code: 7, message: "m" }, { type: "error", id: 4, code: "7", message: "m" }],
-    [{ type: "bye", code: 4000, reason: "r" }, { type: "bye", code: 4000, reason: "r", retryAfterMs: 0 }],
-    [{ type: "bye", code: 4000, reason: "r", retryAfterMs: -5 }, { type: "bye", code: 4000, reason: "r", retryAfterMs: 0 }],
+    [
+      { type: "pong", t: 1.5, serverNs: "2000000" },
+      { type: "pong", t: 1.5, serverMs: 2 },
+    ],
+    [
+      { type: "status", source: "sim://", state: "live" },
+      { type: "status", source: "sim://", state: "live", sinceMs: undefined },
+    ],
+    [
+      { type: "error", code: "bad", message: "m" },
+      { type: "error", id: undefined, code: "bad", message: "m" },
+    ],
+    [
+      { type: "error", id: 4, code: 7, message: "m" },
+      { type: "error", id: 4, code: "7", message: "m" },
+    ],
+    [
+      { type: "bye", code: 4000, reason: "r" },
+      { type: "bye", code: 4000, reason: "r", retryAfterMs: 0 },
+    ],
+    [
+      { type: "bye", code: 4000, reason: "r", retryAfterMs: -5 },
+      { type: "bye", code: 4000, reason: "r", retryAfterMs: 0 },
+    ],
   ])("reads %j", (message, parsed) => {
     expect(parse(message)).toEqual(parsed);
   });

@@ -271,7 +271,11 @@ describe("pings", () => {
     const [ping] = connection.asked("ping");
     expect(ping).toBeDefined();
     vi.advanceTimersByTime(10);
-    connection.say({ type: "pong", t: ping?.t, serverNs: String(BigInt(Math.round(((ping?.t ?? 0) + 505) * 1e3)) * 1000n) });
+    connection.say({
+      type: "pong",
+      t: ping?.t,
+      serverNs: String(BigInt(Math.round(((ping?.t ?? 0) + 505) * 1e3)) * 1000n),
+    });
     expect(session.offset?.ms).toBeCloseTo(500, 1);
     expect(session.offset?.uncertaintyMs).toBeCloseTo(5, 1);
     connection.drop(1006);

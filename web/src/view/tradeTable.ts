@@ -57,7 +57,11 @@ export class TradeTable {
     const moved = this.#rows.splice(this.#rows.length - (count - added.length));
     const top = [...moved, ...added];
     // Where every row is filled again, as with thousands of trades a second, none has to move.
-    if (added.length > 0 || moved.length < size) this.#body.prepend(...top.map((row) => row.element));
+    if (added.length > 0 || moved.length < size) {
+      const fragment = this.#body.ownerDocument.createDocumentFragment();
+      fragment.append(...top.map((row) => row.element));
+      this.#body.prepend(fragment);
+    }
     this.#rows.unshift(...top);
     return top;
   }
