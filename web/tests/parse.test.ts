@@ -24,7 +24,7 @@ describe("trades", () => {
     expect(message).not.toHaveProperty("later");
   });
 
-  it.each(["1700000000123456789", 1700000000123456789])("reads the sent time from %j", (sentNs) => {
+  it.each(["1700000000123456789", 1.7000000001234568e18])("reads the sent time from %j", (sentNs) => {
     const message = parse({ ...wireTrades(1, 1), sentNs });
     expect(message).toMatchObject({ sentMs: expect.closeTo(1700000000123.4568, 3) });
   });

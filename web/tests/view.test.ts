@@ -215,6 +215,7 @@ describe("Dashboard", () => {
     invalid.dispatchEvent(new Event("change", { bubbles: true }));
     paint();
     expect(cells("status")).toEqual(["✕ INVALID", "✕ INVALID"]);
+    expect(byId("trades-title").textContent).toBe("Last 100 invalid trades");
     expect(byId("empty").hidden).toBe(true);
   });
 

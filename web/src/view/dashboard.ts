@@ -3,7 +3,7 @@
 import { wallNow } from "../base/clock";
 import { formatCount } from "../base/format";
 import type { WallMs } from "../base/nominal";
-import { type Board, Part, type Selection } from "../model/board";
+import { type Board, Part, type Selection, SHOWN_TRADES } from "../model/board";
 import { part, setAttribute, setText } from "./dom";
 import { Header } from "./header";
 import { type ClockEstimate, Meters } from "./meters";
@@ -36,6 +36,7 @@ export class Dashboard {
   readonly #form: TickForm;
   readonly #table: TradeTable;
   readonly #panel: HTMLElement;
+  readonly #title: HTMLElement;
   readonly #empty: HTMLElement;
   readonly #pause: HTMLButtonElement;
   #selection: Selection = "ALL";
@@ -53,6 +54,7 @@ export class Dashboard {
     this.#form = new TickForm(document, options.judge);
     this.#table = new TradeTable(part(document, "trades", HTMLTableSectionElement));
     this.#panel = part(document, "trades-panel", HTMLElement);
+    this.#title = part(document, "trades-title", HTMLElement);
     this.#empty = part(document, "empty", HTMLElement);
     this.#pause = part(document, "pause", HTMLButtonElement);
     this.#pause.addEventListener("click", () => {
@@ -62,6 +64,8 @@ export class Dashboard {
     part(document, "selection", HTMLFieldSetElement).addEventListener("change", (event) => {
       if (!(event.target instanceof HTMLInputElement)) return;
       this.#selection = event.target.value as Selection;
+      const kind = this.#selection === "ALL" ? "" : `${this.#selection.toLowerCase()} `;
+      setText(this.#title, `Last ${SHOWN_TRADES} ${kind}trades`);
       this.#pausedAt = undefined;
       this.#restsUntil = 0; // who asks gets an answer at once
       invalidate(Part.trades | Part.meters);
