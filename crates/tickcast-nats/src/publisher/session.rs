@@ -1,0 +1,275 @@
+//! The network side of a publisher.
+
+use super::flights::Flights;
+use super::{Fate, Outgoing, PublisherConfig, Window};
+use crate::Error;
+use crate::batch::{FORMAT_HEADER, ready};
+use crate::jetstream::{find_stream, refusal};
+use crate::link::{Connection, Link, REQUEST_TIMEOUT, chain};
+use crate::nats::no_connection;
+use crate::status::State;
+use crate::subject::overlap;
+use crate::thread::{End, Session, Told};
+use async_nats::{Client, HeaderMap, Message, Subscriber};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Without any progress for so long while messages are under way the connection is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Header by which a stream knows a message again.
+const ID_HEADER: &str = "Nats-Msg-Id";
+
+pub(super) struct Sender {
+    config: PublisherConfig,
+    link: Link,
+    url: String,
+    told: Told,
+    window: Arc<Window>,
+    flights: Flights,
+}
+
+#[derive(Deserialize)]
+struct Ack {
+    #[serde(default)]
+    duplicate: bool,
+    error: Option<AckError>,
+}
+
+#[derive(Deserialize)]
+struct AckError {
+    #[serde(default)]
+    description: String,
+}
+
+impl Session for Sender {
+    async fn run(&mut self) -> End {
+        let mut connection = match self.link.connect().await {
+            Ok(connection) => connection,
+            Err(why) => return no_connection(why, self.told.status.was_live(), &self.url),
+        };
+        if self.config.jetstream
+            && let Err(end) = self.check_stream(&connection.client).await
+        {
+            return end;
+        }
+        self.told.enter(State::Live, format!("connected to {}", self.link.shown()));
+        let why = match self.config.jetstream {
+            true => self.with_acks(&mut connection).await,
+            false => self.with_pings(&mut connection).await,
+        };
+        End::Lost(why)
+    }
+
+    async fn close(&mut self) {}
+}
+
+impl Sender {
+    pub(super) fn new(config: PublisherConfig, link: Link, url: String, told: Told, window: Arc<Window>) -> Self {
+        Sender { config, link, url, told, window, flights: Flights::default() }
+    }
+
+    /// Makes sure that a stream takes the subject.
+    async fn check_stream(&self, client: &Client) -> Result<(), End> {
+        let (subject, stream) = (self.config.subject.as_str(), self.config.stream.as_deref());
+        let refuse = |error: Error| {
+            if self.told.status.was_live() { End::Lost(error.to_string()) } else { End::Refused(error) }
+        };
+        let info = find_stream(client, subject, stream, self.config.create).await.map_err(|fault| {
+            match refusal(fault, &self.url, subject, stream) {
+                Ok(error) => refuse(error),
+                Err(why) => End::Lost(why),
+            }
+        })?;
+        if info.config.subjects.iter().any(|held| overlap(held, subject)) || !info.config.holds_its_subjects() {
+            return Ok(());
+        }
+        Err(refuse(Error::Refused {
+            url: self.url.clone(),
+            what: format!(
+                "stream {:?} takes the subjects {:?}, not {subject:?}",
+                info.config.name, info.config.subjects
+            ),
+            remedy: "correct the subject, or add it to the stream's".into(),
+        }))
+    }
+
+    /// Core NATS: what was sent is confirmed by the answer to a ping behind it.
+    async fn with_pings(&mut self, connection: &mut Connection) -> String {
+        let client = connection.client.clone();
+        loop {
+            let messages = self.window.take();
+            if messages.is_empty() {
+                tokio::select! {
+                    () = self.window.work.notified() => continue,
+                    why = connection.gone() => return why,
+                }
+            }
+            let count = messages.len();
+            let (sent, why) = tokio::select! {
+                sent = self.send_and_ping(&client, messages) => sent,
+                why = connection.gone() => (Vec::new(), Some(why)),
+            };
+            let missing = count - sent.len();
+            self.window.settle(sent.into_iter().chain((0..missing).map(|_| Fate::Unconfirmed)));
+            if let Some(why) = why {
+                return why;
+            }
+        }
+    }
+
+    /// Returns the fates of the messages, or why there are none.
+    async fn send_and_ping(
+        &self,
+        client: &Client,
+        messages: impl IntoIterator<Item = Outgoing>,
+    ) -> (Vec<Fate>, Option<String>) {
+        let mut fates = Vec::new();
+        for message in messages {
+            fates.push(match self.send(client, &message, None).await {
+                Ok(()) => Fate::Confirmed { duplicate: false },
+                Err(why) => Fate::Failed(why),
+            });
+        }
+        match tokio::time::timeout(PATIENCE, client.flush()).await {
+            Ok(Ok(())) => (fates, None),
+            Ok(Err(error)) => (Vec::new(), Some(chain(&error))),
+            Err(_) => (Vec::new(), Some(format!("no answer for {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    /// JetStream: each message is confirmed by itself.
+    async fn with_acks(&mut self, connection: &mut Connection) -> String {
+        let client = connection.client.clone();
+        let inbox = client.new_inbox();
+        let mut acks = match client.subscribe(format!("{inbox}.*")).await {
+            Ok(acks) => acks,
+            Err(error) => return chain(&error),
+        };
+        if let Err(why) = self.send_again(&client, &inbox).await {
+            return why;
+        }
+        let mut progress = Instant::now();
+        loop {
+            let messages = self.window.take();
+            if !messages.is_empty() && self.flights.is_empty() {
+                progress = Instant::now();
+            }
+            for message in messages {
+                let number = self.flights.add(message);
+                if let Err(why) = self.send_flight(&client, &inbox, number).await {
+                    return why;
+                }
+            }
+            let patience = if self.flights.is_empty() { Duration::MAX } else { PATIENCE };
+            tokio::select! {
+                biased;
+                ack = acks.next() => {
+                    let Some(ack) = ack else { return "the subscription has ended".to_owned() };
+                    progress = Instant::now();
+                    if self.settle(ack, &mut acks) {
+                        return "no stream answers".to_owned();
+                    }
+                }
+                () = self.window.work.notified() => {}
+                why = connection.gone() => return why,
+                () = tokio::time::sleep(patience.saturating_sub(progress.elapsed())) => {
+                    return format!("no acknowledgement for {} s", PATIENCE.as_secs());
+                }
+            }
+        }
+    }
+
+    /// Sends what the last connection left unsettled, before anything new.
+    async fn send_again(&mut self, client: &Client, inbox: &str) -> Result<(), String> {
+        let (numbers, fates) = self.flights.again();
+        self.window.settle(fates);
+        for number in numbers {
+            self.send_flight(client, inbox, number).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_flight(&mut self, client: &Client, inbox: &str, number: u64) -> Result<(), String> {
+        let Some(message) = self.flights.send(number).cloned() else { return Ok(()) };
+        let sending = self.send(client, &message, Some(format!("{inbox}.{number}")));
+        match tokio::time::timeout(REQUEST_TIMEOUT, sending).await {
+            Ok(Ok(())) => {}
+            // Refused by the library, which sent nothing: too large, or a subject that is none.
+            Ok(Err(why)) => {
+                if self.flights.settle(number) {
+                    self.window.settle([Fate::Failed(why)]);
+                }
+            }
+            Err(_) => return Err("the connection takes nothing".to_owned()),
+        }
+        Ok(())
+    }
+
+    async fn send(&self, client: &Client, message: &Outgoing, reply: Option<String>) -> Result<(), String> {
+        let subject = message.subject.as_deref().unwrap_or(&self.config.subject).to_owned();
+        let payload = message.payload.clone().into();
+        let headers = self.headers(message);
+        let sent = match (reply, headers) {
+            (Some(reply), Some(headers)) => {
+                client.publish_with_reply_and_headers(subject, reply, headers, payload).await
+            }
+            (Some(reply), None) => client.publish_with_reply(subject, reply, payload).await,
+            (None, Some(headers)) => client.publish_with_headers(subject, headers, payload).await,
+            (None, None) => client.publish(subject, payload).await,
+        };
+        sent.map_err(|error| chain(&error))
+    }
+
+    fn headers(&self, message: &Outgoing) -> Option<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        if let Some(format) = self.config.format {
+            headers.insert(FORMAT_HEADER, format.name());
+        }
+        if let Some(id) = &message.message_id {
+            headers.insert(ID_HEADER, id.as_str());
+        }
+        for (name, value) in message.headers.iter() {
+            headers.append(name.as_str(), value.as_str());
+        }
+        (!headers.is_empty()).then_some(headers)
+    }
+
+    /// Settles what was acknowledged, all that is there; true if no stream answers.
+    fn settle(&mut self, first: Message, acks: &mut Subscriber) -> bool {
+        let mut fates = Vec::new();
+        let mut refused = false;
+        let mut next = Some(first);
+        while let Some(ack) = next.take() {
+            let number = ack.subject.rsplit('.').next().and_then(|token| token.parse().ok());
+            if let Some(number) = number {
+                match fate(&ack) {
+                    Some(fate) => fates.extend(self.flights.settle(number).then_some(fate)),
+                    None => {
+                        refused = true;
+                        fates.extend(self.flights.refused(number));
+                    }
+                }
+            }
+            if fates.len() < self.config.window {
+                next = ready(acks).flatten();
+            }
+        }
+        self.window.settle(fates);
+        refused
+    }
+}
+
+/// Reads an acknowledgement; `None`: no stream answered.
+fn fate(ack: &Message) -> Option<Fate> {
+    if ack.status.is_some_and(|status| status.as_u16() == 503) {
+        return None;
+    }
+    Some(match serde_json::from_slice::<Ack>(&ack.payload) {
+        Ok(Ack { error: None, duplicate }) => Fate::Confirmed { duplicate },
+        Ok(Ack { error: Some(error), .. }) => Fate::Failed(error.description),
+        Err(error) => Fate::Failed(format!("an acknowledgement that is none: {error}")),
+    })
+}
