@@ -7,6 +7,7 @@
 pub mod decode;
 pub mod encode;
 pub mod error;
+pub mod fanout;
 pub mod judge;
 pub mod position;
 pub mod screen;

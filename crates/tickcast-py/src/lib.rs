@@ -3,6 +3,9 @@
 pub mod batch;
 pub mod column;
 pub mod error;
+mod pump;
+mod reader;
+mod writer;
 
 use pyo3::prelude::*;
 
@@ -11,5 +14,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_class::<batch::Batch>()?;
     m.add_class::<column::Column>()?;
-    Ok(())
+    pump::register(m)?;
+    reader::register(m)?;
+    writer::register(m)
 }

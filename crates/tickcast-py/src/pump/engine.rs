@@ -1,0 +1,351 @@
+//! The pump's thread.
+
+use super::client::{Client, Kind, Message, Request, Stream};
+use super::follow::Follow;
+use super::pace::{Cycle, Pace};
+use super::stats::{add, set};
+use super::{Command, Farewell, Left, Shared, lock};
+use pyo3::Python;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tickcast_core::fanout::{self, Filter, Subscription};
+
+mod step;
+mod subscribe;
+
+/// How often tape, board, heartbeats and stuck clients are looked after.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// Longest time that a command waits for an idle pump.
+const IDLE: Duration = Duration::from_millis(5);
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long clients may read on from a tape that was replaced.
+const RETIREMENT: Duration = Duration::from_secs(1);
+/// Least bytes of answers that may wait for a client.
+const LEAST_OUTBOX: usize = 1 << 20;
+
+/// Code for whom takes nothing any more; `tickcast.gateway.codes` and `docs/protocol.md` have the table.
+const TOO_SLOW: u16 = 4001;
+/// What a connection is said to have ended with when nobody said.
+const LOST: u16 = 1006;
+
+/// What the pump was told at its start.
+#[derive(Debug)]
+pub struct Options {
+    /// Where the tape is.
+    pub run_dir: PathBuf,
+    /// Name and version for `hello`.
+    pub server: String,
+    /// Pause between signs of life, ms.
+    pub heartbeat_ms: u64,
+    /// How long a trade may wait to ride with others, ms.
+    pub budget_ms: u64,
+    /// Bytes that may wait for one client.
+    pub max_backlog_bytes: usize,
+    /// How long a client may take nothing, ms.
+    pub stall_ms: u64,
+}
+
+/// All filters in use; equal subscriptions share one.
+#[derive(Debug, Default)]
+struct Filters {
+    slots: Vec<Option<(Filter, usize)>>,
+    index: HashMap<Subscription, usize>,
+}
+
+impl Filters {
+    fn take(&mut self, subscription: Subscription) -> usize {
+        let free = self.slots.iter().position(Option::is_none);
+        let slots = &mut self.slots;
+        let at = *self.index.entry(subscription.clone()).or_insert_with(|| {
+            free.unwrap_or_else(|| {
+                slots.push(None);
+                slots.len() - 1
+            })
+        });
+        self.slots[at].get_or_insert_with(|| (Filter::new(subscription), 0)).1 += 1;
+        at
+    }
+
+    fn give_back(&mut self, at: usize) {
+        let Some((filter, users)) = &mut self.slots[at] else { return };
+        *users -= 1;
+        if *users == 0 {
+            self.index.remove(filter.subscription());
+            self.slots[at] = None;
+        }
+    }
+
+    fn get(&mut self, at: usize) -> Option<&mut Filter> {
+        self.slots[at].as_mut().map(|(filter, _)| filter)
+    }
+
+    fn forget_codes(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|(filter, _)| filter.forget());
+    }
+}
+
+/// The thread's own state.
+pub struct Engine {
+    shared: Arc<Shared>,
+    options: Options,
+    follow: Follow,
+    pace: Pace,
+    clients: Vec<Client>,
+    index: HashMap<u64, usize>,
+    filters: Filters,
+    buffers: step::Buffers,
+    cycle: Cycle,
+    /// Something is left to do although nothing new came.
+    restless: bool,
+    housekept: Instant,
+    retiring: Option<Instant>,
+}
+
+impl Engine {
+    pub fn new(shared: Arc<Shared>, options: Options) -> Self {
+        let follow = Follow::new(options.run_dir.clone(), options.heartbeat_ms, options.server.clone());
+        // A trade waits a cycle and a cohort at most: half the budget leaves room for both, and for the network.
+        let pace = Pace::new(Duration::from_micros(options.budget_ms * 500).max(Duration::from_millis(1)));
+        Engine {
+            shared,
+            options,
+            follow,
+            pace,
+            clients: Vec::new(),
+            index: HashMap::new(),
+            filters: Filters::default(),
+            buffers: step::Buffers::default(),
+            cycle: Cycle::default(),
+            restless: true,
+            housekept: Instant::now(),
+            retiring: None,
+        }
+    }
+
+    /// Serves until told to stop, or until the interpreter goes.
+    pub fn run(mut self) {
+        wake_precisely();
+        self.look_for_tape();
+        let mut seen = 0;
+        let farewell = loop {
+            if let Some(farewell) = self.obey() {
+                break Some(farewell);
+            }
+            let now = Instant::now();
+            if now - self.housekept >= HOUSEKEEPING {
+                self.housekept = now;
+                self.keep_house(now);
+            }
+            let head = self.follow.tape().map_or(0, |tape| tape.head());
+            if self.pace.at_start() && head == seen && !self.restless {
+                self.idle(head);
+                self.pace.restart(Instant::now());
+                continue;
+            }
+            if self.pace.at_start() {
+                (seen, self.restless) = (head, false);
+                set(&self.shared.stats.head, head);
+            }
+            if self.step(head, now).is_none() {
+                break None;
+            }
+            let cycle = &mut self.cycle;
+            cycle.clients = self.clients.len();
+            let next = self.pace.advance(Instant::now(), || std::mem::take(cycle));
+            set(&self.shared.stats.cycle_us, self.pace.cycle().as_micros() as u64);
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        };
+        self.take_leave(farewell);
+    }
+
+    fn idle(&self, head: u64) {
+        match self.follow.tape() {
+            // A superseded tape would not let us sleep.
+            Some(tape) if self.retiring.is_none() => {
+                tape.wait(head, IDLE);
+            }
+            _ => std::thread::sleep(IDLE),
+        }
+    }
+
+    fn obey(&mut self) -> Option<Farewell> {
+        let commands = std::mem::take(&mut lock(&self.shared.commands).commands);
+        for command in commands {
+            self.restless = true;
+            match command {
+                Command::Attach { id, kind, send } => self.attach(Client::new(id, kind, send, Instant::now())),
+                Command::Subscribe { id, request } => {
+                    if let Some(&at) = self.index.get(&id) {
+                        self.subscribe(at, request);
+                    }
+                }
+                Command::Unsubscribe { id, request } => {
+                    if let Some(&at) = self.index.get(&id) {
+                        self.set_stream(at, Stream::Silent);
+                        self.clients[at].post(Message::new(fanout::subscribed(request.as_deref(), None)));
+                    }
+                }
+                Command::Say { id, message } => {
+                    if let Some(&at) = self.index.get(&id) {
+                        self.clients[at].post(message);
+                    }
+                }
+                Command::Detach { id } => {
+                    if let Some(&at) = self.index.get(&id) {
+                        self.remove(at, 0, String::new());
+                    }
+                }
+                Command::Stop(farewell) => return Some(farewell),
+            }
+        }
+        None
+    }
+
+    fn attach(&mut self, client: Client) {
+        let at = self.clients.len();
+        self.index.insert(client.id, at);
+        let kind = client.kind;
+        self.clients.push(client);
+        match kind {
+            Kind::V1 => {
+                let hello = self.follow.hello();
+                self.clients[at].post(hello);
+            }
+            Kind::Plain => self.subscribe(
+                at,
+                Request {
+                    id: None,
+                    subscription: Subscription::everything(),
+                    from_seq: None,
+                    epoch: None,
+                    snapshot: false,
+                },
+            ),
+        }
+        self.count_clients();
+    }
+
+    /// Serves a client no more and hands it back to Python.
+    fn remove(&mut self, at: usize, code: u16, reason: String) {
+        self.set_stream(at, Stream::Silent);
+        let client = self.clients.swap_remove(at);
+        self.index.remove(&client.id);
+        if let Some(moved) = self.clients.get(at) {
+            self.index.insert(moved.id, at);
+        }
+        self.count_clients();
+        self.shared.leave(Left { id: client.id, code, reason, pending: client.into_pending() });
+    }
+
+    fn count_clients(&self) {
+        let plain = self.clients.iter().filter(|c| c.kind == Kind::Plain).count();
+        set(&self.shared.stats.plain_clients, plain as u64);
+        set(&self.shared.stats.v1_clients, (self.clients.len() - plain) as u64);
+    }
+
+    fn set_stream(&mut self, at: usize, stream: Stream) {
+        if let Stream::Live { filter, .. } = std::mem::replace(&mut self.clients[at].stream, stream) {
+            self.filters.give_back(filter);
+        }
+    }
+
+    fn keep_house(&mut self, now: Instant) {
+        self.look_for_tape();
+        if self.follow.look() {
+            let status = self.follow.status();
+            for client in self.clients.iter_mut().filter(|c| c.kind == Kind::V1 && c.is_subscribed()) {
+                client.post(status.clone());
+            }
+            self.restless = true;
+        }
+        let heartbeat = Duration::from_millis(self.options.heartbeat_ms);
+        for client in &mut self.clients {
+            // Sends are only looked at when a turn comes: make one come.
+            self.restless |= client.is_sending();
+            let quiet = client.kind == Kind::V1 && client.is_subscribed() && !client.has_post() && !client.is_sending();
+            if quiet && now - client.said >= heartbeat {
+                let mut seq = 0;
+                if let Stream::Live { cursor, covered, .. } = &mut client.stream {
+                    *covered = *cursor - 1;
+                    seq = *covered;
+                }
+                client.post(Message::new(fanout::heartbeat(seq)));
+                self.restless = true;
+            }
+        }
+        self.cut_off_stuck(now);
+    }
+
+    /// Hands back whoever has taken nothing for too long, or lets too many answers wait.
+    fn cut_off_stuck(&mut self, now: Instant) {
+        let stall = Duration::from_millis(self.options.stall_ms);
+        let most = self.options.max_backlog_bytes.max(LEAST_OUTBOX);
+        for at in (0..self.clients.len()).rev() {
+            let client = &self.clients[at];
+            let reason = if client.late && now - client.moved >= stall {
+                format!("nothing was taken for {} ms", self.options.stall_ms)
+            } else if client.late && client.outbox_bytes() > most {
+                format!("more than {most} bytes of answers wait")
+            } else {
+                continue;
+            };
+            add(&self.shared.stats.evicted, 1);
+            self.remove(at, TOO_SLOW, reason);
+        }
+    }
+
+    /// Says `bye`, waits a moment for what is under way, and hands all clients back.
+    fn take_leave(mut self, farewell: Option<Farewell>) {
+        if let Some(farewell) = &farewell {
+            let bye = Message::new(fanout::bye(farewell.code, &farewell.reason, farewell.retry_after_ms));
+            for client in &mut self.clients {
+                let filter = std::mem::replace(&mut client.stream, Stream::Silent);
+                drop(filter);
+                if client.kind == Kind::V1 {
+                    client.post(bye.clone());
+                }
+            }
+            let until = Instant::now() + FAREWELL;
+            while Instant::now() < until && self.clients.iter().any(|c| c.has_post() || c.is_sending()) {
+                if self.step(0, Instant::now()).is_none() {
+                    break;
+                }
+                self.pace.advance(Instant::now(), Cycle::default);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let last = {
+            let mut inbox = lock(&self.shared.commands);
+            inbox.closed = true;
+            std::mem::take(&mut inbox.commands)
+        };
+        for command in last {
+            if let Command::Attach { id, kind, send } = command {
+                let client = Client::new(id, kind, send, Instant::now());
+                self.index.insert(id, self.clients.len());
+                self.clients.push(client);
+            }
+        }
+        while let Some(client) = self.clients.last() {
+            let (code, reason) = match &farewell {
+                Some(f) => (if client.kind == Kind::V1 { f.code } else { f.plain_code }, f.reason.clone()),
+                None => (LOST, String::new()),
+            };
+            self.remove(self.clients.len() - 1, code, reason);
+        }
+    }
+}
+
+/// Lets this thread sleep to the microsecond; by default the kernel takes 50 more.
+fn wake_precisely() {
+    // SAFETY: sets a number of the calling thread.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_000) };
+}
+
+/// Runs `f` with the interpreter; `None`: it is shutting down.
+fn with_python<T>(f: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    Python::try_attach(f)
+}

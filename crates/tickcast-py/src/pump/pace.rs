@@ -1,0 +1,162 @@
+//! When the pump does what: an absolute clock, cohorts, and a cycle as long as the work needs.
+//!
+//! A cycle serves every client once. Clients are divided into cohorts that take turns within the cycle, so that a
+//! trade waits a cycle and one cohort at most, and neither the interpreter nor the network gets all clients at once.
+
+use std::time::{Duration, Instant};
+
+/// Fewest clients of a cohort: below that a step costs more than it spreads.
+const COHORT: usize = 60;
+/// Shortest step worth waking up for.
+const SHORTEST_STEP: Duration = Duration::from_micros(500);
+/// Cost of a frame, of which the kernel's TCP is the larger part.
+const FRAME_COST: Duration = Duration::from_micros(9);
+/// Share of a core that frames may take before the cycle grows.
+const SHARE: f64 = 0.6;
+/// Most that clients who don't keep up can widen the cycle.
+const MOST_STRETCH: f64 = 8.0;
+
+/// The pump's clock.
+#[derive(Debug)]
+pub struct Pace {
+    shortest: Duration,
+    cycle: Duration,
+    stretch: f64,
+    cohorts: usize,
+    cohort: usize,
+    next: Instant,
+}
+
+/// What a cycle was like.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cycle {
+    /// Clients now.
+    pub clients: usize,
+    /// Clients that got trades.
+    pub with_news: usize,
+    /// Whether in some cohort more clients than usual had not taken what they got before.
+    pub crowded: bool,
+}
+
+impl Pace {
+    /// A clock whose cycle is at least `shortest`.
+    pub fn new(shortest: Duration) -> Self {
+        Pace { shortest, cycle: shortest, stretch: 1.0, cohorts: 1, cohort: 0, next: Instant::now() }
+    }
+
+    /// Length of a cycle now.
+    pub fn cycle(&self) -> Duration {
+        self.cycle
+    }
+
+    /// Number of cohorts now.
+    pub fn cohorts(&self) -> usize {
+        self.cohorts
+    }
+
+    /// The cohort whose turn it is.
+    pub fn cohort(&self) -> usize {
+        self.cohort
+    }
+
+    /// Whether a cycle begins.
+    pub fn at_start(&self) -> bool {
+        self.cohort == 0
+    }
+
+    /// Starts the clock anew: it stood still while there was nothing to do.
+    pub fn restart(&mut self, now: Instant) {
+        self.next = now;
+    }
+
+    /// Goes to the next cohort; returns when its turn is. After the last one the cycle is planned from what it was like.
+    pub fn advance(&mut self, now: Instant, cycle: impl FnOnce() -> Cycle) -> Instant {
+        self.next += self.cycle / self.cohorts as u32;
+        self.cohort += 1;
+        if self.cohort >= self.cohorts {
+            self.cohort = 0;
+            self.plan(cycle());
+        }
+        if now > self.next + self.cycle {
+            // More than a cycle late: what was missed is not made up for, it would only come in a heap.
+            self.next = now;
+        }
+        self.next
+    }
+
+    fn plan(&mut self, last: Cycle) {
+        self.stretch =
+            if last.crowded { (self.stretch * 1.25).min(MOST_STRETCH) } else { (self.stretch * 0.98).max(1.0) };
+        let needed = FRAME_COST.mul_f64(last.with_news as f64 / SHARE);
+        self.cycle = needed.max(self.shortest).mul_f64(self.stretch);
+        let most = (self.cycle.as_micros() / SHORTEST_STEP.as_micros()).max(1) as usize;
+        self.cohorts = (last.clients / COHORT).clamp(1, most);
+    }
+}
+
+/// Whether `late` of `clients` in a cohort are more than the odd one.
+pub fn is_crowded(late: usize, clients: usize) -> bool {
+    late >= 2 && late * 50 > clients
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn run(pace: &mut Pace, cycles: usize, like: Cycle) {
+        let mut now = Instant::now();
+        pace.restart(now);
+        for _ in 0..cycles {
+            loop {
+                now = pace.advance(now, || like);
+                if pace.at_start() {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cycle_follows_the_clients_that_have_news() {
+        let mut pace = Pace::new(5 * MS);
+        run(&mut pace, 2, Cycle { clients: 500, with_news: 500, crowded: false });
+        assert_eq!(pace.cycle(), Duration::from_micros(7_500));
+        assert_eq!(pace.cohorts(), 8);
+        run(&mut pace, 1, Cycle { clients: 500, with_news: 10, crowded: false });
+        assert_eq!(pace.cycle(), 5 * MS);
+    }
+
+    #[test]
+    fn crowded_cohorts_widen_the_cycle_and_it_comes_back() {
+        let mut pace = Pace::new(5 * MS);
+        run(&mut pace, 4, Cycle { clients: 100, with_news: 100, crowded: true });
+        assert!(pace.cycle() > 10 * MS && pace.cycle() <= 40 * MS, "{:?}", pace.cycle());
+        run(&mut pace, 200, Cycle { clients: 100, with_news: 100, crowded: false });
+        assert_eq!(pace.cycle(), 5 * MS);
+    }
+
+    #[test]
+    fn steps_of_a_cycle_fill_it_evenly_on_an_absolute_clock() {
+        let mut pace = Pace::new(6 * MS);
+        run(&mut pace, 1, Cycle { clients: 180, with_news: 0, crowded: false });
+        assert_eq!(pace.cohorts(), 3);
+        let start = Instant::now();
+        pace.restart(start);
+        let due: Vec<_> = (0..3).map(|_| pace.advance(start, Cycle::default) - start).collect();
+        assert_eq!(due, [2 * MS, 4 * MS, 6 * MS]);
+    }
+
+    #[test]
+    fn lateness_beyond_a_cycle_is_not_made_up_for() {
+        let mut pace = Pace::new(5 * MS);
+        let late = Instant::now() + Duration::from_secs(1);
+        assert_eq!(pace.advance(late, Cycle::default), late);
+    }
+
+    #[test]
+    fn the_odd_late_client_does_not_crowd() {
+        assert!(!is_crowded(1, 10) && !is_crowded(1, 100) && !is_crowded(2, 100) && is_crowded(3, 100));
+    }
+}

@@ -1,0 +1,209 @@
+"""``/api``: the tape over plain HTTP, for whoever asks now and then; JSON that the tape holds goes out as it is."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, get
+from litestar.enums import MediaType
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from tickcast._core import TapeReader
+from tickcast.gateway import metrics
+from tickcast.gateway.health import Readiness, board_of, readiness
+from tickcast.gateway.worker import Worker
+
+__all__ = ["HANDLERS"]
+
+_NO_STORE = {"cache-control": "no-store"}
+Json = Response[bytes]
+
+
+class Trade(msgspec.Struct, rename="camel"):
+    """A trade in the plain form; enrichments are further fields."""
+
+    trade_id: str
+    instrument_id: str
+    price: float | None
+    volume: str
+    timestamp_ns: str
+    status: str
+    reason: str | None = None
+    vwap20m: float | None = None
+
+
+class Gap(msgspec.Struct, rename={"start": "from"}):
+    """Sequences that can't be had any more."""
+
+    start: int
+    to: int
+    why: str
+
+
+class Trades(msgspec.Struct, rename="camel"):
+    """The trades `seq` to `toSeq`, none left out; `toSeq` below `seq`: there is none yet."""
+
+    epoch: str
+    oldest: int
+    head: int
+    seq: int
+    to_seq: int
+    gap: Gap | None
+    trades: list[Trade]
+
+
+class Snapshot(msgspec.Struct, rename="camel"):
+    """Of each instrument its newest VALID trade at or before `toSeq`, with its sequence."""
+
+    type: str
+    seq: int
+    to_seq: int
+    trades: list[Trade]
+    seqs: list[int]
+
+
+class Instrument(msgspec.Struct, rename="camel"):
+    """An instrument on the tape."""
+
+    code: int
+    instrument_id: str
+    volume_scale: int
+    """Volumes are multiples of one unit divided by this."""
+
+
+class Instruments(msgspec.Struct, rename="camel"):
+    """The tape's instruments in order of their codes."""
+
+    epoch: str
+    instruments: list[Instrument]
+
+
+class Rules(msgspec.Struct, rename="camel"):
+    """The rule set in force, and how its rules do."""
+
+    rule_set: str
+    policy: str | None
+    rules: list[dict[str, Any]]
+    breakers: list[dict[str, Any]]
+
+
+class GatewayStatus(msgspec.Struct, rename="camel"):
+    """This worker's own state."""
+
+    clients: int
+    cycle_us: int
+    counters: dict[str, int]
+
+
+class Status(msgspec.Struct, rename="camel"):
+    """Everything at a glance: can we serve, what does the processor say, how is this worker."""
+
+    readiness: Readiness
+    board: dict[str, Any]
+    gateway: GatewayStatus
+
+
+def _tape(worker: Worker) -> TapeReader:
+    tape = worker.tape()
+    if tape is None:
+        raise HTTPException(status_code=503, detail="there is no tape yet: the processor has not started")
+    return tape
+
+
+def _json(body: bytes) -> Json:
+    return Response(body, media_type=MediaType.JSON, headers=_NO_STORE)
+
+
+def _made(value: object) -> Json:
+    return _json(msgspec.json.encode(value))
+
+
+def _spec(container: type[object]) -> dict[int, ResponseSpec]:
+    """Describe a body that is passed through as bytes."""
+    return {200: ResponseSpec(container, generate_examples=False, description="JSON")}
+
+
+@get("/api/trades", operation_id="trades", responses=_spec(Trades))
+async def trades(
+    worker: Worker,
+    from_seq: Annotated[int | None, Parameter(query="from_seq", ge=1, le=2**63 - 1)] = None,
+    limit: Annotated[int, Parameter(ge=1, le=10_000)] = 1_000,
+) -> Json:
+    """Return trades from a sequence on; without one the newest."""
+    tape = _tape(worker)
+    start = from_seq if from_seq is not None else max(tape.oldest, tape.head - limit + 1)
+    return _json(tape.trades(start, limit))
+
+
+@get("/api/trades/{seq:int}", operation_id="trade", responses=_spec(Trade))
+async def trade(worker: Worker, seq: int) -> Json:
+    """Return one trade."""
+    tape = _tape(worker)
+    return _json(_found(tape, seq, tape.trade(seq) if 0 < seq < 2**63 else None))
+
+
+@get("/api/trades/{seq:int}/why", operation_id="why", responses=_spec(dict))
+async def why(worker: Worker, seq: int) -> Json:
+    """Return why a trade was judged as it was: rule, observed value, limit, the VWAP that the rules saw, times."""
+    tape = _tape(worker)
+    return _json(_found(tape, seq, tape.why(seq) if 0 < seq < 2**63 else None))
+
+
+def _found(tape: TapeReader, seq: int, body: bytes | None) -> bytes:
+    if body is not None:
+        return body
+    if 0 < seq < tape.oldest:
+        raise HTTPException(status_code=410, detail=f"trade {seq} is off the tape, which begins at {tape.oldest}")
+    raise NotFoundException(detail=f"there is no trade {seq}; the tape goes up to {tape.head}")
+
+
+@get("/api/snapshot", operation_id="snapshot", responses=_spec(Snapshot))
+async def snapshot(
+    worker: Worker, instrument: Annotated[list[str] | None, Parameter(description="only these")] = None
+) -> Json:
+    """Return the newest VALID trade of each instrument."""
+    return _json(_tape(worker).snapshot(instrument))
+
+
+@get("/api/instruments", operation_id="instruments", responses=_spec(Instruments))
+async def instruments(worker: Worker) -> Json:
+    """Return the instruments that the tape knows, with the scale of their volumes."""
+    tape = _tape(worker)
+    scale = board_of(tape.board()).get("volumeScale", worker.config.volume_scale)
+    scale_of = scale if isinstance(scale, dict) else {}
+    otherwise = scale if isinstance(scale, int) else 1
+    found = [Instrument(code, name, scale_of.get(name, otherwise)) for code, name in enumerate(tape.instruments())]
+    return _made(Instruments(tape.epoch, found))
+
+
+@get("/api/rules", operation_id="rules", responses=_spec(Rules))
+async def rules(worker: Worker) -> Json:
+    """Return the rule set in force, and how its rules and breakers do."""
+    tape = _tape(worker)
+    board = board_of(tape.board())
+    named = [{"name": name} for name in tape.rules()]
+    return _made(Rules(tape.rule_set, board.get("policy"), board.get("rules", named), board.get("breakers", [])))
+
+
+@get("/api/status", operation_id="status", responses=_spec(Status))
+async def status(worker: Worker) -> Json:
+    """Return everything at a glance."""
+    tape = worker.tape()
+    stats = worker.pump.stats()
+    counters = {name: value for name, value in stats.items() if isinstance(value, int) and name != "cycle_us"}
+    board = board_of(tape.board()) if tape is not None else {}
+    gateway = GatewayStatus(worker.clients, stats["cycle_us"], counters)
+    return _made(Status(readiness(worker), board, gateway))
+
+
+@get("/metrics", operation_id="metrics", media_type=MediaType.TEXT, sync_to_thread=True)
+def prometheus(worker: Worker) -> Response[bytes]:
+    """Return the metrics of all processes in Prometheus' text format."""
+    return Response(
+        metrics.render(worker.run.metrics),
+        headers=_NO_STORE | {"content-type": "text/plain; version=0.0.4; charset=utf-8"},
+    )
+
+
+HANDLERS = (trades, trade, why, snapshot, instruments, rules, status, prometheus)

@@ -1,0 +1,73 @@
+"""What has to be known about the server that runs us: Granian, under which a worker is a forked process.
+
+Two of its habits have to be helped with. Its workers outlive a main process that is killed, and hold the port. And at
+SIGTERM it stops its network threads first and asks the application afterwards, when no frame goes out any more; so
+clients are taken leave of before it hears of the signal. Both are details of Granian 2.8, and the contract test has
+them; under another server neither does anything.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+__all__ = ["Farewell", "die_with_parent"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process with the main process that forked it; elsewhere this does nothing."""
+    parent = multiprocessing.parent_process()
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent.pid:  # it died before we asked
+        os._exit(1)
+
+
+class Farewell:
+    """Puts `drain` before Granian's own way of stopping."""
+
+    def __init__(self) -> None:
+        self._stop: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._watch()
+
+    def _watch(self) -> None:
+        """Keep the event that Granian sets at a signal; it is made after the application was loaded."""
+        signals = sys.modules.get("granian._signals")
+        if signals is None:
+            return
+        original = signals.set_loop_signals
+
+        def set_loop_signals(loop: asyncio.AbstractEventLoop) -> object:
+            self._stop = original(loop)
+            return self._stop
+
+        signals.set_loop_signals = set_loop_signals  # type: ignore[attr-defined]
+
+    def before_stopping(self, drain: Callable[[], Awaitable[None]]) -> None:
+        """From now on a signal to stop drains first; a second one stops at once."""
+        if self._stop is None:
+            return
+        loop = asyncio.get_running_loop()
+
+        async def leave() -> None:
+            with contextlib.suppress(Exception):
+                await drain()
+            self._stop.set()
+
+        def on_signal() -> None:
+            if self._task is None:
+                self._task = loop.create_task(leave())
+            else:
+                self._stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)

@@ -1,0 +1,95 @@
+"""``/``: the dashboard, out of the package; read once, served from memory."""
+
+import hashlib
+import mimetypes
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from litestar import Request, Response, get
+from litestar.exceptions import NotFoundException
+
+from tickcast.gateway.security import TOKEN_COOKIE
+from tickcast.gateway.worker import Worker
+
+__all__ = ["HANDLERS", "WEB_DIRECTORY"]
+
+WEB_DIRECTORY = Path(__file__).parent.parent / "_web"
+
+_HASHED = "assets/"
+"""Names below this change with their content: they may be kept for ever."""
+_FOR_EVER, _ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
+_SAFE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": (
+        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
+}
+_NOT_BUILT = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>tickcast</title>
+<h1>The dashboard is not built</h1>
+<p>This gateway runs from a source tree without it. Run <code>make web</code>, or install the wheel, and start again.
+<p>Meanwhile: <a href="/api/status">/api/status</a>, <a href="/schema">/schema</a>, <a href="/metrics">/metrics</a>,
+and WebSocket at <code>/ws/marketdata</code>.
+"""
+
+
+class _File(NamedTuple):
+    body: bytes
+    kind: str
+    etag: str
+
+
+_files: dict[str, _File] | None = None
+
+
+def _dashboard() -> dict[str, _File]:
+    global _files  # noqa: PLW0603  # read at the first request, not in every process that imports this
+    if _files is None:
+        _files = {path.relative_to(WEB_DIRECTORY).as_posix(): _read(path) for path in _all_files()}
+    return _files
+
+
+def _all_files() -> list[Path]:
+    return [path for path in WEB_DIRECTORY.rglob("*") if path.is_file() and not path.name.startswith(".")]
+
+
+def _read(path: Path) -> _File:
+    body = path.read_bytes()
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    if kind.startswith("text/") or kind == "application/javascript":
+        kind += "; charset=utf-8"
+    return _File(body, kind, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+
+
+def _serve(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    files = _dashboard()
+    file = files.get(name)
+    if file is None:
+        if name == "index.html":
+            return Response(_NOT_BUILT, status_code=404, headers=_SAFE | {"content-type": "text/html; charset=utf-8"})
+        raise NotFoundException(detail=f"there is no /{name}")
+    caching = _FOR_EVER if name.startswith(_HASHED) else _ASK_AGAIN
+    headers = _SAFE | {"content-type": file.kind, "etag": file.etag, "cache-control": caching}
+    if request.headers.get("if-none-match") == file.etag:
+        return Response(b"", status_code=304, headers=headers)
+    return Response(file.body, headers=headers)
+
+
+@get("/", include_in_schema=False)
+async def index(request: Request[Any, Any, Any], worker: Worker) -> Response[bytes]:
+    """Return the page. A token in the query goes into a cookie, so that the page's own requests carry it."""
+    response = _serve(request, "index.html")
+    token = request.query_params.get("token")
+    if token is not None and token == worker.config.web.auth_token:
+        response.set_cookie(TOKEN_COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    return response
+
+
+@get("/{path:path}", include_in_schema=False)
+async def file(request: Request[Any, Any, Any], path: str) -> Response[bytes]:
+    """Return a file of the dashboard."""
+    return _serve(request, str(path).lstrip("/"))
+
+
+HANDLERS = (index, file)
