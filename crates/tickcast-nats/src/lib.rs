@@ -25,6 +25,7 @@
 //! offset counts messages from 1.
 
 mod batch;
+mod echo;
 mod error;
 mod handover;
 mod jetstream;

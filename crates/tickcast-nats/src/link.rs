@@ -1,12 +1,13 @@
 //! Where the servers are, and one connection to one of them.
 
+use crate::status::lock;
 use crate::{Error, Result};
 use async_nats::connection::State as Wire;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -22,6 +23,9 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// The library's own pause before it connects again: never, connecting again is ours (`crate::thread`).
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// What the server says when a subject may not be read; it is the end of that session.
+pub(crate) const SUBSCRIPTION_DENIED: &str = "Permissions Violation for Subscription";
 
 /// NATS servers, and how to be let in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +61,7 @@ pub(crate) enum NoConnection {
 pub(crate) struct Connection {
     pub(crate) client: Client,
     gone: mpsc::UnboundedReceiver<String>,
+    said: Arc<Mutex<Option<String>>>,
 }
 
 impl Link {
@@ -94,12 +99,14 @@ impl Link {
         let shown = format!("{}:{}", address.host(), address.port());
         let (tell, gone) = mpsc::unbounded_channel();
         let connected = Arc::new(AtomicBool::new(false));
-        let options = self.options(&address, tell, Arc::clone(&connected)).await?;
+        let said = Arc::default();
+        let events = Events { tell, said: Arc::clone(&said) };
+        let options = self.options(&address, events, Arc::clone(&connected)).await?;
         match options.connect(address).await {
             Ok(client) => {
                 connected.store(true, Ordering::Relaxed);
                 self.next -= 1; // the one that worked comes first next time
-                Ok(Connection { client, gone })
+                Ok(Connection { client, gone, said })
             }
             Err(error) => {
                 let why = format!("cannot connect to {shown}: {}", chain(&error));
@@ -116,7 +123,7 @@ impl Link {
     async fn options(
         &self,
         address: &ServerAddr,
-        tell: mpsc::UnboundedSender<String>,
+        events: Events,
         connected: Arc<AtomicBool>,
     ) -> std::result::Result<ConnectOptions, NoConnection> {
         let name = if self.servers.name.is_empty() { "tickcast" } else { &self.servers.name };
@@ -129,15 +136,7 @@ impl Link {
             .ignore_discovered_servers()
             .reconnect_delay_callback(move |_| if connected.load(Ordering::Relaxed) { NEVER } else { Duration::ZERO })
             .event_callback(move |event| {
-                let what = match event {
-                    Event::Disconnected | Event::Closed => Some("connection lost".to_owned()),
-                    Event::LameDuckMode => Some("the server is shutting down".to_owned()),
-                    Event::ServerError(error) => Some(format!("the server says: {error}")),
-                    _ => None,
-                };
-                if let Some(what) = what {
-                    let _ = tell.send(what);
-                }
+                events.take(event);
                 std::future::ready(())
             });
         options = match (address.username(), address.password()) {
@@ -157,23 +156,56 @@ impl Link {
     }
 }
 
+/// What the library tells of a connection.
+struct Events {
+    tell: mpsc::UnboundedSender<String>,
+    said: Arc<Mutex<Option<String>>>,
+}
+
+impl Events {
+    fn take(&self, event: Event) {
+        let end = match event {
+            Event::Disconnected | Event::Closed => "connection lost".to_owned(),
+            Event::LameDuckMode => "the server is shutting down".to_owned(),
+            Event::ServerError(error) => {
+                // Most of these are about one request and leave the connection up.
+                let said = error.to_string();
+                *lock(&self.said) = Some(said.clone());
+                if !said.contains(SUBSCRIPTION_DENIED) {
+                    return;
+                }
+                format!("the server says: {said}")
+            }
+            _ => return,
+        };
+        // Nobody listens any more when the session has ended.
+        let _ = self.tell.send(end);
+    }
+}
+
 impl Connection {
     /// Waits until the connection is gone and returns why. May be dropped and called again.
     pub(crate) async fn gone(&mut self) -> String {
         loop {
             tokio::select! {
-                why = self.gone.recv() => match why {
-                    // Errors about one subject or permission leave the connection up.
-                    Some(why) if why.starts_with("the server says") && self.is_up() => {}
-                    Some(why) => return why,
-                    None => return "connection lost".to_owned(),
-                },
+                why = self.gone.recv() => {
+                    let why = why.unwrap_or_else(|| "connection lost".to_owned());
+                    return match self.said().filter(|said| !why.contains(said.as_str())) {
+                        Some(said) => format!("{why}; the server says: {said}"),
+                        None => why,
+                    };
+                }
                 // Events can be crowded out by others; the state can't.
                 () = tokio::time::sleep(LOOK_INTERVAL) => if !self.is_up() {
                     return "connection lost".to_owned();
                 },
             }
         }
+    }
+
+    /// The server's last complaint on this connection.
+    pub(crate) fn said(&self) -> Option<String> {
+        lock(&self.said).clone()
     }
 
     fn is_up(&self) -> bool {

@@ -6,8 +6,9 @@
 //! there is no connection never arrives and can't be counted.
 
 use crate::batch::{Gather, ready};
+use crate::echo::{Echo, Round};
 use crate::handover::Handover;
-use crate::link::{Connection, Link, NoConnection, REQUEST_TIMEOUT, chain, random};
+use crate::link::{Connection, Link, NoConnection, REQUEST_TIMEOUT, SUBSCRIPTION_DENIED, chain, random};
 use crate::status::{Health, Meters, State, Status};
 use crate::thread::{End, Session, Thread, Told};
 use crate::{Batch, Error, Result, Servers, subject};
@@ -177,12 +178,12 @@ impl Session for Reader {
             Ok(connection) => connection,
             Err(why) => return no_connection(why, self.told.status.was_live(), &self.url),
         };
-        let mut subscription = match self.subscribe(&connection).await {
-            Ok(subscription) => subscription,
-            Err(why) => return End::Lost(why),
+        let (mut subscription, echoes) = match self.subscribe(&mut connection).await {
+            Ok(subscribed) => subscribed,
+            Err(why) => return self.not_subscribed(why),
         };
         self.told.enter(State::Live, format!("connected to {}", self.link.shown()));
-        let mut losses = Losses::new(&connection, &self.told.status, self.config.capacity);
+        let mut losses = Losses::new(&connection, &self.told.status, self.config.capacity, echoes);
         let why = loop {
             let first = tokio::select! {
                 biased;
@@ -202,19 +203,29 @@ impl Session for Reader {
 }
 
 impl Reader {
-    async fn subscribe(&self, connection: &Connection) -> std::result::Result<Subscriber, String> {
-        let (client, subject) = (&connection.client, self.config.subject.clone());
+    /// Subscribes and waits until the server knows of it; returns also how many messages that took.
+    async fn subscribe(&self, connection: &mut Connection) -> std::result::Result<(Subscriber, u64), String> {
+        let (client, subject) = (connection.client.clone(), self.config.subject.clone());
         let subscribed = match &self.config.queue {
             Some(queue) => client.queue_subscribe(subject, queue.clone()).await,
             None => client.subscribe(subject).await,
         };
         let subscription = subscribed.map_err(|error| format!("cannot subscribe: {}", chain(&error)))?;
-        // Live means that the server knows of the subscription.
-        match tokio::time::timeout(REQUEST_TIMEOUT, client.flush()).await {
-            Ok(Ok(())) => Ok(subscription),
-            Ok(Err(error)) => Err(format!("cannot subscribe: {}", chain(&error))),
-            Err(_) => Err("cannot subscribe: no answer".to_owned()),
+        match Echo::new(&client).await?.round(connection, REQUEST_TIMEOUT).await? {
+            Round::Done => Ok((subscription, 1)),
+            Round::Denied => Ok((subscription, 0)),
         }
+    }
+
+    fn not_subscribed(&self, why: String) -> End {
+        if !why.contains(SUBSCRIPTION_DENIED) || self.told.status.was_live() {
+            return End::Lost(why);
+        }
+        End::Refused(Error::Refused {
+            url: self.url.clone(),
+            what: why,
+            remedy: "let this user subscribe to the subject, or use another".into(),
+        })
     }
 
     /// Decodes the first message and what waits behind it; says whether nothing waits any more.
@@ -247,9 +258,10 @@ struct Losses {
 }
 
 impl Losses {
-    fn new(connection: &Connection, status: &Arc<Status>, capacity: usize) -> Self {
+    /// `received` messages have been received for other purposes.
+    fn new(connection: &Connection, status: &Arc<Status>, capacity: usize, received: u64) -> Self {
         let status = Arc::clone(status);
-        Losses { status, statistics: connection.client.statistics(), capacity: capacity as u64, received: 0, lost: 0 }
+        Losses { status, statistics: connection.client.statistics(), capacity: capacity as u64, received, lost: 0 }
     }
 
     fn received(&mut self, messages: u64, drained: bool) {

@@ -5,8 +5,8 @@
 //!   breaks first, a message with an id (`Nats-Msg-Id`) is sent again, in the old order, and the stream drops it if it
 //!   has it already (within its duplicate window, 2 minutes by default); one without is `unconfirmed` and not sent
 //!   again, since it might be there twice then.
-//! - **core NATS**: confirmed once the server has answered a ping sent behind it; what was under way when a connection
-//!   broke is `unconfirmed`.
+//! - **core NATS**: confirmed once a round trip to our own inbox came back behind it (where that is not permitted: once
+//!   it was sent); what was under way when a connection broke is `unconfirmed`.
 //!
 //! confirmed + failed + unconfirmed + waiting = accepted, at any time.
 //!
@@ -105,40 +105,45 @@ impl Publisher {
         Ok(Publisher { url, status, window, thread })
     }
 
-    /// Accepts messages in their order, waiting for room at most `timeout`; returns how many were accepted.
+    /// Accepts messages from the front, waiting for room at most `timeout`; returns how many were accepted and leaves the
+    /// rest.
     ///
     /// # Errors
     /// What ended the publisher: nothing is accepted any more. A subject with wildcards is an [`Error::Config`],
     /// nothing is accepted then.
-    pub fn publish(&self, messages: Vec<Outgoing>, timeout: Duration) -> Result<usize> {
+    pub fn publish(&self, messages: &mut VecDeque<Outgoing>, timeout: Duration) -> Result<usize> {
         for named in messages.iter().filter_map(|message| message.subject.as_deref()) {
             check_subject(named)?;
         }
         let end = deadline(timeout);
-        let mut messages = VecDeque::from(messages);
         let mut accepted = 0;
         while !messages.is_empty() {
+            let turns = self.window.turns();
             self.check_open()?;
-            accepted += self.window.accept(&mut messages);
-            if !messages.is_empty() && !self.window.wait_until(end, |inner| inner.room(self.window.limit) > 0) {
+            accepted += self.window.accept(messages);
+            let room = |inner: &Inner| inner.turns != turns || inner.room(self.window.limit) > 0;
+            if !messages.is_empty() && !self.window.wait_until(end, room) {
                 break;
             }
         }
         Ok(accepted)
     }
 
-    /// Waits until nothing waits and nothing is under way; false if that is not so within `timeout`.
+    /// Waits until the server (and stream) was reached, nothing waits and nothing is under way; false if that is not so
+    /// within `timeout`.
     ///
     /// # Errors
     /// What ended the publisher.
     pub fn flush(&self, timeout: Duration) -> Result<bool> {
         let end = deadline(timeout);
         loop {
-            if self.window.published().waiting == 0 {
+            let turns = self.window.turns();
+            self.check_open()?;
+            let reached = self.status.was_live();
+            if reached && self.window.published().waiting == 0 {
                 return Ok(true);
             }
-            self.check_open()?;
-            if !self.window.wait_until(end, |inner| inner.waiting() == 0) {
+            if !self.window.wait_until(end, |inner| inner.turns != turns || (reached && inner.waiting() == 0)) {
                 return Ok(false);
             }
         }
@@ -262,11 +267,15 @@ impl Window {
         count
     }
 
-    /// Waits until it is so or the state changed; false if `end` came first.
+    /// Changes of state so far: read before the state is, so that no change of it goes unnoticed.
+    fn turns(&self) -> u64 {
+        lock(&self.inner).turns
+    }
+
+    /// Waits until it is so; false if `end` came first.
     fn wait_until(&self, end: Option<Instant>, so: impl Fn(&Inner) -> bool) -> bool {
         let mut inner = lock(&self.inner);
-        let turns = inner.turns;
-        while !so(&inner) && inner.turns == turns {
+        while !so(&inner) {
             let left = end.map_or(Duration::from_secs(3600), |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return false;

@@ -37,9 +37,9 @@ pub(crate) struct StreamConfig {
     pub(crate) name: String,
     pub(crate) retention: String,
     pub(crate) subjects: Vec<String>,
-    mirror: Option<serde_json::Value>,
-    sources: Option<serde_json::Value>,
-    subject_transform: Option<serde_json::Value>,
+    pub(crate) mirror: Option<serde_json::Value>,
+    pub(crate) sources: Option<serde_json::Value>,
+    pub(crate) subject_transform: Option<serde_json::Value>,
 }
 
 impl StreamConfig {

@@ -201,7 +201,10 @@ impl Reader {
     fn end(&self, fault: Fault) -> End {
         match refusal(fault, &self.url, &self.config.subject, self.config.stream.as_deref()) {
             Ok(error) => self.refuse(error),
-            Err(why) => End::Lost(why),
+            Err(why) => {
+                let said = self.connection.as_ref().and_then(Connection::said);
+                End::Lost(said.map_or(why.clone(), |said| format!("{why}; the server says: {said}")))
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use super::flights::Flights;
 use super::{Fate, Outgoing, PublisherConfig, Window};
 use crate::Error;
 use crate::batch::{FORMAT_HEADER, ready};
+use crate::echo::Echo;
 use crate::jetstream::{find_stream, refusal};
 use crate::link::{Connection, Link, REQUEST_TIMEOUT, chain};
 use crate::nats::no_connection;
@@ -58,7 +59,7 @@ impl Session for Sender {
         self.told.enter(State::Live, format!("connected to {}", self.link.shown()));
         let why = match self.config.jetstream {
             true => self.with_acks(&mut connection).await,
-            false => self.with_pings(&mut connection).await,
+            false => self.with_echoes(&mut connection).await,
         };
         End::Lost(why)
     }
@@ -96,9 +97,13 @@ impl Sender {
         }))
     }
 
-    /// Core NATS: what was sent is confirmed by the answer to a ping behind it.
-    async fn with_pings(&mut self, connection: &mut Connection) -> String {
+    /// Core NATS: what was sent is confirmed by a round trip behind it.
+    async fn with_echoes(&mut self, connection: &mut Connection) -> String {
         let client = connection.client.clone();
+        let mut echo = match Echo::new(&client).await {
+            Ok(echo) => echo,
+            Err(why) => return why,
+        };
         loop {
             let messages = self.window.take();
             if messages.is_empty() {
@@ -107,25 +112,21 @@ impl Sender {
                     why = connection.gone() => return why,
                 }
             }
-            let count = messages.len();
-            let (sent, why) = tokio::select! {
-                sent = self.send_and_ping(&client, messages) => sent,
-                why = connection.gone() => (Vec::new(), Some(why)),
+            let mut fates: Vec<Fate> = (0..messages.len()).map(|_| Fate::Unconfirmed).collect();
+            let sent = tokio::time::timeout(PATIENCE, self.send_all(&client, messages)).await;
+            let result = match sent {
+                Ok(sent) => echo.round(connection, PATIENCE).await.map(|_| fates = sent),
+                Err(_) => Err("the connection takes nothing".to_owned()),
             };
-            let missing = count - sent.len();
-            self.window.settle(sent.into_iter().chain((0..missing).map(|_| Fate::Unconfirmed)));
-            if let Some(why) = why {
+            self.window.settle(fates);
+            if let Err(why) = result {
                 return why;
             }
         }
     }
 
-    /// Returns the fates of the messages, or why there are none.
-    async fn send_and_ping(
-        &self,
-        client: &Client,
-        messages: impl IntoIterator<Item = Outgoing>,
-    ) -> (Vec<Fate>, Option<String>) {
+    /// Sends messages and returns what becomes of them if the server takes in what was sent.
+    async fn send_all(&self, client: &Client, messages: impl IntoIterator<Item = Outgoing>) -> Vec<Fate> {
         let mut fates = Vec::new();
         for message in messages {
             fates.push(match self.send(client, &message, None).await {
@@ -133,11 +134,7 @@ impl Sender {
                 Err(why) => Fate::Failed(why),
             });
         }
-        match tokio::time::timeout(PATIENCE, client.flush()).await {
-            Ok(Ok(())) => (fates, None),
-            Ok(Err(error)) => (Vec::new(), Some(chain(&error))),
-            Err(_) => (Vec::new(), Some(format!("no answer for {} s", PATIENCE.as_secs()))),
-        }
+        fates
     }
 
     /// JetStream: each message is confirmed by itself.

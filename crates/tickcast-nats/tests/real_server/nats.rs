@@ -1,12 +1,10 @@
 //! Core NATS sources and publishers against a real server: what is lost is counted.
 
-mod common;
-
-use common::{PATIENCE, Server, eventually, outgoing, payload, pull};
+use crate::common::{PATIENCE, Server, eventually, offer, outgoing, payload, pull};
 use std::sync::Arc;
 use std::time::Duration;
 use tickcast_core::decode::{Format, Options};
-use tickcast_nats::{Error, NatsConfig, NatsSource, Outgoing, Publisher, PublisherConfig, State};
+use tickcast_nats::{Error, NatsConfig, NatsSource, Outgoing, Publisher, PublisherConfig, Servers, State};
 
 fn config(server: &Server, subject: &str) -> NatsConfig {
     NatsConfig {
@@ -32,7 +30,7 @@ fn read(source: &NatsSource, count: usize) -> Vec<(u64, i64)> {
 
 fn send(publisher: &Publisher, numbers: std::ops::Range<i64>) {
     let count = (numbers.end - numbers.start) as usize;
-    assert_eq!(publisher.publish(outgoing(numbers, false), PATIENCE), Ok(count));
+    assert_eq!(offer(publisher, outgoing(numbers, false), PATIENCE), Ok(count));
     assert_eq!(publisher.flush(PATIENCE), Ok(true));
 }
 
@@ -87,7 +85,7 @@ fn the_header_names_the_format_and_what_cannot_be_decoded_keeps_its_place() {
         Outgoing { payload: payload(2), ..Outgoing::default() },
         Outgoing { payload: payload(3), headers: json, ..Outgoing::default() },
     ];
-    assert_eq!(publisher.publish(messages, PATIENCE), Ok(3));
+    assert_eq!(offer(&publisher, messages, PATIENCE), Ok(3));
     let (mut volumes, mut bad) = (Vec::new(), Vec::new());
     eventually("three", || {
         if let Some(batch) = source.poll(100).expect("readable") {
@@ -121,15 +119,15 @@ fn a_publisher_keeps_account_of_every_message_while_the_server_is_gone() {
     let publisher = server.publisher("ticks", false);
     send(&publisher, 0..100);
     server.kill();
-    assert_eq!(publisher.publish(outgoing(0..50, false), PATIENCE), Ok(50));
+    eventually("noticed", || publisher.health().state == State::Reconnecting);
+    assert_eq!(offer(&publisher, outgoing(0..50, false), PATIENCE), Ok(50));
     assert_eq!(publisher.flush(Duration::from_millis(50)), Ok(false));
     server.up();
     assert_eq!(publisher.flush(PATIENCE), Ok(true));
     let published = publisher.published();
-    assert_eq!(published.confirmed + published.unconfirmed, 150, "{published:?}");
-    assert_eq!(published.failed, 0);
+    assert_eq!((published.confirmed, published.unconfirmed, published.failed), (150, 0, 0), "{published:?}");
     publisher.close(PATIENCE);
-    assert!(matches!(publisher.publish(outgoing(0..1, false), PATIENCE), Err(Error::Closed { .. })));
+    assert!(matches!(offer(&publisher, outgoing(0..1, false), PATIENCE), Err(Error::Closed { .. })));
 }
 
 #[test]
@@ -137,7 +135,7 @@ fn a_full_window_makes_the_publisher_wait_and_says_how_many_it_took() {
     let Some(mut server) = Server::start() else { return };
     server.kill();
     let publisher = Publisher::open(PublisherConfig { window: 10, ..publisher_config(&server) }).expect("a publisher");
-    assert_eq!(publisher.publish(outgoing(0..25, false), Duration::from_millis(20)), Ok(10));
+    assert_eq!(offer(&publisher, outgoing(0..25, false), Duration::from_millis(20)), Ok(10));
     assert_eq!(publisher.published().waiting, 10);
     publisher.close(Duration::ZERO);
     assert_eq!(publisher.published().unconfirmed, 10);
@@ -156,14 +154,14 @@ fn a_publisher_says_what_is_wrong_with_its_stream_or_message() {
     {
         let publisher = open(stream, subject);
         eventually("failed", || publisher.health().state == State::Failed);
-        let text = publisher.publish(outgoing(0..1, false), PATIENCE).expect_err("refused").to_string();
+        let text = offer(&publisher, outgoing(0..1, false), PATIENCE).expect_err("refused").to_string();
         assert!(text.contains(what), "{text}");
     }
     let publisher = open("TICKS", "ticks");
     let mut messages = outgoing(0..4, true);
     messages[1].message_id = Some("m0".to_owned());
     messages.push(Outgoing { payload: vec![b' '; 2 << 20], ..Outgoing::default() });
-    assert_eq!(publisher.publish(messages, PATIENCE), Ok(5));
+    assert_eq!(offer(&publisher, messages, PATIENCE), Ok(5));
     assert_eq!(publisher.flush(PATIENCE), Ok(true));
     let published = publisher.published();
     assert_eq!((published.confirmed, published.duplicates, published.failed), (3, 1, 2), "{published:?}");
@@ -176,11 +174,31 @@ fn a_message_for_a_subject_without_a_stream_fails_and_holds_up_nobody() {
     let publisher = server.publisher("ticks", true);
     let mut messages = outgoing(0..3, true);
     messages[1].subject = Some(Arc::from("elsewhere"));
-    assert_eq!(publisher.publish(messages, PATIENCE), Ok(3));
+    assert_eq!(offer(&publisher, messages, PATIENCE), Ok(3));
     assert_eq!(publisher.flush(PATIENCE), Ok(true));
     let published = publisher.published();
     assert_eq!((published.confirmed, published.failed), (2, 1), "{published:?}");
     assert_eq!(published.last_failure.as_deref(), Some("no stream takes its subject"));
+}
+
+#[test]
+fn what_the_server_does_not_permit_is_said() {
+    let settings = "authorization: {users: [
+        {user: reader, password: p, permissions: {publish: {deny: \">\"}, subscribe: [\"ticks\", \"_INBOX.>\"]}},
+        {user: writer, password: p, permissions: {publish: [\"ticks\"], subscribe: [\"_INBOX.>\"]}}]}";
+    let Some(server) = Server::start_with(settings) else { return };
+    let servers =
+        |user: &str| Servers { urls: vec![format!("nats://{user}:p@127.0.0.1:{}", server.port)], ..Servers::default() };
+    let source = open(NatsConfig { servers: servers("reader"), ..config(&server, "ticks") });
+    let denied = NatsSource::open(NatsConfig { servers: servers("reader"), ..config(&server, "secret") });
+    let denied = denied.expect("a source");
+    eventually("failed", || denied.health().state == State::Failed);
+    let text = denied.poll(1).expect_err("refused").to_string();
+    assert!(text.contains("Permissions Violation for Subscription to \"secret\""), "{text}");
+    let writer = PublisherConfig { servers: servers("writer"), ..publisher_config(&server) };
+    send(&Publisher::open(writer).expect("a publisher"), 0..100);
+    assert_eq!(read(&source, 100).len(), 100);
+    assert_eq!(source.meters().lost, 0);
 }
 
 fn publisher_config(server: &Server) -> PublisherConfig {

@@ -1,8 +1,6 @@
 //! JetStream sources against a real server: nothing missing, nothing doubled, whatever happens to the server.
 
-mod common;
-
-use common::{PATIENCE, Server, eventually, outgoing, publish, pull};
+use crate::common::{PATIENCE, Server, eventually, offer, outgoing, publish, pull};
 use std::time::Duration;
 use tickcast_core::decode::Options;
 use tickcast_core::{Position, position::Origin};
@@ -76,7 +74,7 @@ fn a_server_killed_in_the_middle_of_the_stream_costs_nothing() {
     let sending = std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
             for start in (1..=total).step_by(100) {
-                assert_eq!(publisher.publish(outgoing(start..start + 100, true), PATIENCE), Ok(100));
+                assert_eq!(offer(&publisher, outgoing(start..start + 100, true), PATIENCE), Ok(100));
             }
             publisher.flush(PATIENCE)
         });
@@ -249,7 +247,7 @@ fn without_anybody_pulling_the_stream_keeps_the_messages() {
     eventually("the handover is full", || source.meters().messages >= 200);
     // Room for 200 rows, a batch of at most 200 in hand, and at most 150 asked for: nothing else may come.
     assert!(!{
-        common::eventually("some", || source.wait(Duration::ZERO));
+        eventually("some", || source.wait(Duration::ZERO));
         source.meters().messages > 600
     });
     assert_eq!(read(&source, 5_000), numbered(1..=5_000));

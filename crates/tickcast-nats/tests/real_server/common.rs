@@ -163,11 +163,16 @@ pub fn outgoing(numbers: std::ops::Range<i64>, ids: bool) -> Vec<Outgoing> {
         .collect()
 }
 
+/// Publishes what is accepted within `timeout`; returns how many were.
+pub fn offer(publisher: &Publisher, messages: Vec<Outgoing>, timeout: Duration) -> Result<usize> {
+    publisher.publish(&mut messages.into(), timeout)
+}
+
 /// Publishes all of it and waits until all of it is confirmed.
 pub fn publish(publisher: &Publisher, numbers: std::ops::Range<i64>) {
     let count = (numbers.end - numbers.start) as usize;
     let before = publisher.published().confirmed;
-    assert_eq!(publisher.publish(outgoing(numbers, true), PATIENCE), Ok(count));
+    assert_eq!(offer(publisher, outgoing(numbers, true), PATIENCE), Ok(count));
     assert_eq!(publisher.flush(PATIENCE), Ok(true));
     assert_eq!(publisher.published().confirmed - before, count as u64, "{:?}", publisher.published());
 }
