@@ -6,9 +6,6 @@ import { defineConfig } from "vitest/config";
 /** Bytes of script and style after gzip; a build above it fails. The page has to open at once, on any line. */
 const BUDGET_BYTES = 20_000;
 
-/** What the page may load and where it may connect: itself. Built pages only, hot reload injects styles. */
-const CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'";
-
 function bundleBudget(): Plugin {
   return {
     name: "tickcast:bundle-budget",
@@ -25,20 +22,6 @@ function bundleBudget(): Plugin {
   };
 }
 
-function contentSecurityPolicy(): Plugin {
-  return {
-    name: "tickcast:content-security-policy",
-    apply: "build",
-    transformIndexHtml: () => [
-      {
-        tag: "meta",
-        attrs: { "http-equiv": "Content-Security-Policy", content: CONTENT_SECURITY_POLICY },
-        injectTo: "head-prepend",
-      },
-    ],
-  };
-}
-
 export default defineConfig(({ mode }) => {
   const gateway = loadEnv(mode, ".", "TICKCAST_").TICKCAST_GATEWAY ?? "http://127.0.0.1:3000";
   // The gateway checks `Origin`; the page's own (of the development server) would be refused.
@@ -51,7 +34,7 @@ export default defineConfig(({ mode }) => {
   };
   return {
     base: "./", // relative, so that the page also works below a prefix
-    plugins: [bundleBudget(), contentSecurityPolicy()],
+    plugins: [bundleBudget()],
     build: {
       outDir: "../python/tickcast/_web",
       // Outside the root, hence explicit. `public/.gitkeep` puts back the one file of the folder that git knows.

@@ -85,7 +85,10 @@ describe("messages", () => {
       { type: "gap", from: 3, to: 9, why: "overrun" },
     ],
     [{ type: "heartbeat", seq: 4 }, { type: "heartbeat" }],
-    [{ type: "subscribed", id: 1, granted: {} }, { type: "subscribed" }],
+    [
+      { type: "subscribed", id: 1, granted: {} },
+      { type: "subscribed", id: 1 },
+    ],
     [
       { type: "pong", t: 1.5, serverNs: "2000000" },
       { type: "pong", t: 1.5, serverMs: 2 },

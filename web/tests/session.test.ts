@@ -90,6 +90,29 @@ describe("subscribing", () => {
   });
 });
 
+describe("before a tape is there", () => {
+  it("waits for the hello that names its epoch, and asks for nothing till then", () => {
+    gateway.now.say({ type: "hello", epoch: "", seq: 0, heartbeatMs: 60_000 });
+    vi.advanceTimersByTime(TIMING.handshakeMs * 2);
+    expect(gateway.now.sent).toEqual([]);
+    expect(session.link).toMatchObject({ state: "connecting", why: "Waiting for the processor" });
+    gateway.welcome("e1", 0);
+    expect(session.link).toMatchObject({ state: "live", why: "" });
+  });
+
+  it("keeps its place: a gateway that starts may not have opened the same tape yet", () => {
+    gateway.welcome("e1", 0).say(wireTrades(1, 7));
+    gateway.now.drop(1006);
+    vi.advanceTimersByTime(125);
+    gateway.now.say({ type: "hello", epoch: "", seq: 0, heartbeatMs: 1000 });
+    expect(session.link).toMatchObject({ state: "reconnecting", why: "Waiting for the processor" });
+    gateway.welcome("e1", 9).say(wireTrades(8, 9));
+    expect(gateway.now.asked("subscribe")).toMatchObject([{ epoch: "e1", fromSeq: 8 }]);
+    expect(begun).toEqual([true, false]);
+    expect(session.ledger).toMatchObject({ received: 9, missing: 0, gapped: 0 });
+  });
+});
+
 describe("accounting", () => {
   it("hands on each trade once, and says which are missing", () => {
     const connection = gateway.welcome("e1", 0);
@@ -173,6 +196,32 @@ describe("reconnecting", () => {
     gateway.welcome("e2", 0).say(wireTrades(1, 1));
     expect(connection.asked("subscribe")).toMatchObject([{ epoch: "e1" }, { epoch: "e2", fromSeq: 1 }]);
     expect(session.ledger).toMatchObject({ received: 1, missing: 0 });
+  });
+
+  it("takes nothing of a new epoch before it is granted: the gateway may have moved the old subscription over", () => {
+    const connection = gateway.welcome("e1", 50);
+    connection.say({ type: "hello", epoch: "e2", seq: 500, heartbeatMs: 1000 });
+    connection.say({ type: "gap", from: 1, to: 500, why: "epoch" });
+    connection.say({ type: "snapshot", seq: 1, toSeq: 500, trades: [wireTrade(500)] });
+    connection.say(wireTrades(501, 502));
+    connection.say({ type: "subscribed", id: 1 }); // not ours: an answer to what was asked before
+    connection.say(wireTrades(503, 503));
+    expect(session.ledger).toMatchObject({ received: 0, gapped: 0, duplicates: 0 });
+    connection.say({ type: "subscribed", id: connection.asked("subscribe").at(-1)?.id });
+    connection.say(wireTrades(401, 503));
+    expect(session.ledger).toMatchObject({ last: 503, received: 103, missing: 0, gapped: 0, duplicates: 0 });
+    expect(seqs()).toEqual(Array.from({ length: 103 }, (_, i) => 401 + i));
+  });
+
+  it("starts afresh where the tape lost its end: the numbers mean other trades", () => {
+    gateway.welcome("e1", 0).say(wireTrades(1, 20));
+    gateway.now.drop(1006);
+    vi.advanceTimersByTime(125);
+    const connection = gateway.welcome("e1", 15);
+    connection.say({ type: "gap", from: 1, to: 15, why: "epoch" });
+    connection.say(wireTrades(16, 22));
+    expect(begun).toEqual([true, false, true]);
+    expect(session.ledger).toMatchObject({ first: 16, last: 22, received: 7, missing: 0, duplicates: 0 });
   });
 
   it("waits longer with each failure, and short again once a connection held", () => {

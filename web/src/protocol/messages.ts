@@ -28,6 +28,7 @@ export interface Trade {
 /** First message of the gateway. */
 export interface Hello {
   readonly type: "hello";
+  /** Empty while the gateway has no tape; another hello follows when it has. */
   readonly epoch: Epoch;
   /** Newest sequence on the tape; 0 where it is empty. */
   readonly seq: Sequence;
@@ -39,9 +40,11 @@ export interface Hello {
   readonly server: string;
 }
 
-/** Answer to `subscribe`: what comes now is the stream. */
+/** Answer to `subscribe`: what comes now is the stream that it asked for. */
 export interface Subscribed {
   readonly type: "subscribed";
+  /** The request's. */
+  readonly id: number | undefined;
 }
 
 /** A run of trades of the tape, covering the sequences `seq` … `toSeq`. */

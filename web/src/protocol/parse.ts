@@ -61,7 +61,7 @@ function rareMessage(fields: Fields): ServerMessage | undefined {
         server: textOr(fields, "server", ""),
       };
     case "subscribed":
-      return { type: "subscribed" };
+      return { type: "subscribed", id: requestId(fields) };
     case "status":
       return {
         type: "status",

@@ -12,6 +12,7 @@ import type {
   Bye,
   ClientMessage,
   ErrorMessage,
+  Gap,
   Hello,
   ServerMessage,
   SourceStatus,
@@ -70,8 +71,11 @@ export class Session {
   #link: Link = { state: "connecting", why: "", retryAt: undefined };
   #epoch: Epoch | undefined;
   #ledger: Ledger | undefined;
-  /** Newest sequence on the tape when this connection began. */
-  #headAtHello = 0;
+  #hello: Hello | undefined;
+  /** The subscription that was asked for last on this connection. */
+  #subscription: number | undefined;
+  /** Whether it was granted. What comes before belongs to none of ours, and comes again in ours. */
+  #granted = false;
   #socket: Socket | undefined;
   #bye: Bye | undefined;
   #attempt = 0;
@@ -169,14 +173,13 @@ export class Session {
         this.#greet(message);
         break;
       case "subscribed":
-        this.#subscribed();
+        if (message.id === this.#subscription) this.#subscribed();
         break;
       case "snapshot":
-        this.#skipTo(message.toSeq);
+        if (this.#granted) this.#skipTo(message.toSeq);
         break;
       case "gap":
-        this.#ledger?.announce(message.from, message.to);
-        this.#options.listener.noticed(`Gap: ${message.to - message.from + 1} trades, ${message.why}`);
+        if (this.#granted) this.#skip(message);
         break;
       case "status":
         this.#options.listener.sourceChanged(message);
@@ -196,18 +199,32 @@ export class Session {
   }
 
   #greet(hello: Hello): void {
+    this.#granted = false;
+    this.#subscription = undefined;
+    this.#superviseHeartbeat(hello.heartbeatMs > 0 ? hello.heartbeatMs : this.#timing.heartbeatMs);
+    if (hello.epoch === "") {
+      // No tape yet. What is known may well go on when it comes, so it is kept until the next hello says.
+      this.#timers.clear("handshake");
+      this.#change(this.#link.state === "connecting" ? "connecting" : "reconnecting", "Waiting for the processor");
+      return;
+    }
     const known = hello.epoch === this.#epoch ? this.#ledger : undefined;
     const ledger = known ?? new Ledger(Math.max(1, hello.seq - this.#options.history + 1) as Sequence);
+    this.#begin(hello, ledger, known === undefined);
+    this.#subscription = this.#nextId++;
+    const fromSeq = (ledger.last + 1) as Sequence;
+    this.#send({ type: "subscribe", id: this.#subscription, epoch: hello.epoch, fromSeq, snapshot: false });
+  }
+
+  #begin(hello: Hello, ledger: Ledger, fresh: boolean): void {
+    this.#hello = hello;
     this.#epoch = hello.epoch;
     this.#ledger = ledger;
-    this.#headAtHello = hello.seq;
-    this.#superviseHeartbeat(hello.heartbeatMs > 0 ? hello.heartbeatMs : this.#timing.heartbeatMs);
-    this.#options.listener.began(hello, known === undefined, ledger);
-    const fromSeq = (ledger.last + 1) as Sequence;
-    this.#send({ type: "subscribe", id: this.#nextId++, epoch: hello.epoch, fromSeq, snapshot: false });
+    this.#options.listener.began(hello, fresh, ledger);
   }
 
   #subscribed(): void {
+    this.#granted = true;
     this.#timers.clear("handshake");
     this.#change("live", "");
     this.#offset.clear();
@@ -219,7 +236,8 @@ export class Session {
 
   #deliver(frame: Trades, receivedMs: WallMs): void {
     const ledger = this.#ledger;
-    if (ledger === undefined) return;
+    const head = this.#hello?.seq ?? 0;
+    if (ledger === undefined || !this.#granted) return;
     const trades: Trade[] = [];
     const seqs: Sequence[] = [];
     let old = 0;
@@ -231,7 +249,7 @@ export class Session {
       if (!ledger.take(seq)) return;
       trades.push(trade);
       seqs.push(seq);
-      if (seq <= this.#headAtHello) old++;
+      if (seq <= head) old++;
     });
     if (next <= frame.toSeq) ledger.announce(next, frame.toSeq);
     if (trades.length > 0) this.#options.listener.delivered({ trades, seqs, old, sentMs: frame.sentMs, receivedMs });
@@ -242,6 +260,17 @@ export class Session {
     if (this.#ledger !== undefined && toSeq > this.#ledger.last) {
       this.#ledger.announce((this.#ledger.last + 1) as Sequence, toSeq);
     }
+  }
+
+  #skip(gap: Gap): void {
+    const { from, to, why } = gap;
+    if (why === "epoch" && this.#hello !== undefined && this.#ledger !== undefined && to < this.#ledger.last) {
+      // The tape lost its end, with trades that were shown here: their numbers are given to others now.
+      this.#begin(this.#hello, new Ledger((to + 1) as Sequence), true);
+    } else {
+      this.#ledger?.announce(from, to);
+    }
+    this.#options.listener.noticed(`Gap: ${to - from + 1} trades, ${why}`);
   }
 
   #refused(error: ErrorMessage): void {
@@ -298,6 +327,7 @@ export class Session {
   /** Ends what belongs to the connection; without a code it is closed already. */
   #drop(code: number | undefined, why: string): void {
     this.#timers.clearAll();
+    this.#granted = false;
     const socket = this.#socket;
     this.#socket = undefined;
     if (code !== undefined) socket?.close(code, why);
