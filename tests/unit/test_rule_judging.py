@@ -237,7 +237,11 @@ class Numbered(enum.IntEnum):
         (None, INVALID, "Processing error: engine: status must be VALID or INVALID, was None"),
         ({"status": True}, INVALID, "Processing error: engine: status must be VALID or INVALID, was True"),
         ({"status": ["VALID"]}, INVALID, "Processing error: engine: status must be VALID or INVALID, was ['VALID']"),
-        ({"status": 1, "score": "high"}, INVALID, "Processing error: engine: could not convert string to float: 'high'"),
+        (
+            {"status": 1, "score": "high"},
+            INVALID,
+            "Processing error: engine: could not convert string to float: 'high'",
+        ),
     ],
 )
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -87,7 +87,8 @@ pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, Stri
         if phase == DONE {
             break;
         }
-        let under_way = state.clients.len() as u64 - run.open.load(Ordering::Relaxed) - run.failed.load(Ordering::Relaxed);
+        let under_way =
+            state.clients.len() as u64 - run.open.load(Ordering::Relaxed) - run.failed.load(Ordering::Relaxed);
         if phase == CONNECTING && state.clients.len() < args.clients && (under_way as usize) < CONNECTING_AT_ONCE {
             state.connect(gateway, &poll)?;
             continue;

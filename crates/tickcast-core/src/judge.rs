@@ -1,1 +1,438 @@
-//! Furnished in a commit of its own.
+//! From decoded ticks to judged trades: screen, rules' VWAP, then (after the rules have spoken) the VALID VWAP.
+//!
+//! The rules run between the two halves, anywhere: [`Judge::begin`] screens a batch, lets its ticks enter the
+//! windows and lays out the columns that the rules see; [`Judge::settle`] takes their verdicts and gives trades.
+//! Batches may be begun far ahead, but are settled in the order in which they were begun: the outcome depends
+//! neither on batch sizes nor on how far ahead.
+
+use crate::position::{Origin, Position};
+use crate::screen::{Screen, ScreenConfig};
+use crate::tape::{Entry, SCREEN_RULE, flags};
+use crate::tick::{Names, TickBatch};
+use crate::trade::{Status, Trade};
+use crate::window::{Ticket, WindowConfig, Windows};
+use crate::{Error, Result};
+
+/// Screens ticks and holds the windows of all instruments.
+#[derive(Debug)]
+pub struct Judge {
+    screen: Screen,
+    windows: Windows,
+    names: Names,
+    event_clock_ns: i64,
+}
+
+/// A screened batch on its way to the rules.
+///
+/// The columns hold one row for each tick that passed the screen, in order, `passed.len()` rows.
+#[derive(Debug, Default)]
+pub struct Pending {
+    ticks: TickBatch,
+    origin: Origin,
+    flags: Vec<u8>,
+    faults: Vec<Refusal>,
+    tickets: Tickets,
+    passed: Vec<u32>,
+    /// Price, quote currency per unit.
+    pub price: Vec<f64>,
+    /// Volume, units traded.
+    pub volume: Vec<i64>,
+    /// Event time, ns since the Unix epoch, UTC.
+    pub timestamp_ns: Vec<i64>,
+    /// The judge's code of the instrument ([`Judge::names`]).
+    pub instrument: Vec<i32>,
+    /// VWAP over what passed the screen strictly earlier; NaN where there is nothing.
+    pub rules_vwap: Vec<f64>,
+    /// The largest event time that has passed the screen so far, ns.
+    pub event_clock_ns: i64,
+    /// Ticks judged without what was evicted.
+    pub late: u64,
+    /// Ticks stamped on arrival.
+    pub stamped: u64,
+}
+
+/// What the screen refused.
+#[derive(Debug)]
+struct Refusal {
+    row: u32,
+    reason: String,
+    reason_is_text: bool,
+    observed: f64,
+    limit: f64,
+}
+
+/// How a pending row gets its VALID VWAP.
+#[derive(Debug)]
+enum Tickets {
+    /// It entered the windows.
+    Entered(std::vec::IntoIter<Ticket>),
+    /// It did not: VWAP as if it were VALID, computed at once.
+    Peeked(Vec<f64>),
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Tickets::Entered(Vec::new().into_iter())
+    }
+}
+
+/// What the rules say of a pending batch; each column has a row for each row that passed the screen.
+#[derive(Debug, Clone, Copy)]
+pub struct Verdicts<'a> {
+    /// Status numbers (0 UNKNOWN, 1 VALID, 2 INVALID).
+    pub status: &'a [u8],
+    /// Index into `reasons`; 0: none.
+    pub reason: &'a [u32],
+    /// Reasons and whether each is free text (not declared by a rule); the first is not used.
+    pub reasons: &'a [(String, bool)],
+    /// Number of the rule that refused, from 1; 0: none.
+    pub rule: &'a [u16],
+    /// Observed value; NaN where the rule gave none.
+    pub observed: &'a [f64],
+    /// Limit; NaN where the rule gave none.
+    pub limit: &'a [f64],
+    /// Enrichments, one column after the other.
+    pub enrichments: &'a [f64],
+}
+
+/// Judged trades, in the order of their ticks.
+#[derive(Debug)]
+pub struct Judged {
+    pending: Pending,
+    verdict: Vec<Verdict>,
+    reasons: Vec<(String, bool)>,
+    enrichments: Vec<f64>,
+    enrichment_count: usize,
+    /// When each stage ended.
+    pub stages: Stages,
+}
+
+/// When the stages of a batch ended; arrival stands with each tick.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stages {
+    /// When the batch was begun (decoding and waiting were over), ns since the Unix epoch.
+    pub begun_ns: i64,
+    /// What the rules took from there, µs.
+    pub rules_us: u32,
+    /// What settling took from there, µs.
+    pub enrich_us: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Verdict {
+    status: Status,
+    rule: u16,
+    reason: u32,
+    vwap_20m: f64,
+    rules_vwap: f64,
+    observed: f64,
+    limit: f64,
+}
+
+impl Judge {
+    /// Returns a judge with empty windows.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for bounds or window lengths that are not allowed.
+    pub fn new(screen: ScreenConfig, window: WindowConfig) -> Result<Self> {
+        Ok(Judge {
+            screen: Screen::new(screen)?,
+            windows: Windows::new(window)?,
+            names: Names::default(),
+            event_clock_ns: 0,
+        })
+    }
+
+    /// The instruments that have passed the screen, by the judge's code.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The windows, for their figures.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
+    /// Screens `ticks` and lets those that pass enter the windows.
+    ///
+    /// `live`: ticks without a timestamp are stamped (broker's time, else arrival) and those too far ahead of
+    /// their arrival refused; a recorded file has neither, a tick without a timestamp is refused there.
+    pub fn begin(&mut self, ticks: TickBatch, origin: Origin, live: bool) -> Pending {
+        let mut p = self.screened(ticks, origin, live);
+        let mut tickets = Vec::with_capacity(p.passed.len());
+        for i in 0..p.passed.len() {
+            let code = p.instrument[i] as u32;
+            let entered = self.windows.enter(code, p.price[i], p.volume[i], p.timestamp_ns[i]);
+            p.rules_vwap.push(entered.rules_vwap);
+            if entered.late {
+                p.late += 1;
+                p.flags[p.passed[i] as usize] |= flags::LATE;
+            }
+            self.event_clock_ns = self.event_clock_ns.max(p.timestamp_ns[i]);
+            tickets.push(entered.ticket);
+        }
+        p.tickets = Tickets::Entered(tickets.into_iter());
+        p.event_clock_ns = self.event_clock_ns;
+        p
+    }
+
+    /// Screens `ticks` and judges them against the windows without entering them.
+    pub fn peek(&mut self, ticks: TickBatch, origin: Origin) -> Pending {
+        let mut p = self.screened(ticks, origin, true);
+        let mut vwaps = Vec::with_capacity(p.passed.len());
+        for i in 0..p.passed.len() {
+            let code = p.instrument[i] as u32;
+            let (rules_vwap, if_valid) = self.windows.peek(code, p.price[i], p.volume[i], p.timestamp_ns[i]);
+            p.rules_vwap.push(rules_vwap);
+            vwaps.push(if_valid);
+        }
+        p.tickets = Tickets::Peeked(vwaps);
+        p.event_clock_ns = self.event_clock_ns;
+        p
+    }
+
+    /// Takes a trade of an earlier life of the tape into the windows.
+    pub fn refill(&mut self, instrument_id: &str, price: f64, volume: i64, timestamp_ns: i64, valid: bool) {
+        let code = self.names.intern(instrument_id);
+        let ticket = self.windows.enter(code, price, volume, timestamp_ns).ticket;
+        self.windows.settle(code, ticket, valid);
+        self.event_clock_ns = self.event_clock_ns.max(timestamp_ns);
+    }
+
+    /// Takes the verdicts on the batch that was begun first of those not yet settled.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a column has not one row for each row that passed the screen; the batch is then
+    /// still taken out of the windows' order as refused, so that later batches can go on.
+    pub fn settle(&mut self, mut pending: Pending, verdicts: Verdicts<'_>) -> Result<Judged> {
+        let shape = verdicts.check(pending.passed.len());
+        let mut tickets = std::mem::take(&mut pending.tickets);
+        let mut verdict = vec![
+            Verdict {
+                status: Status::Invalid,
+                rule: SCREEN_RULE,
+                reason: 0,
+                vwap_20m: f64::NAN,
+                rules_vwap: f64::NAN,
+                observed: f64::NAN,
+                limit: f64::NAN,
+            };
+            pending.ticks.len()
+        ];
+        for (i, &row) in pending.passed.iter().enumerate() {
+            let status = match shape {
+                Ok(_) => Status::from_number(verdicts.status[i]).unwrap_or(Status::Invalid),
+                Err(_) => Status::Invalid,
+            };
+            let valid = status == Status::Valid;
+            let vwap_20m = match &mut tickets {
+                Tickets::Entered(left) => left
+                    .next()
+                    .map_or(f64::NAN, |ticket| self.windows.settle(pending.instrument[i] as u32, ticket, valid)),
+                Tickets::Peeked(vwaps) if valid => vwaps[i],
+                Tickets::Peeked(_) => f64::NAN,
+            };
+            if shape.is_ok() {
+                verdict[row as usize] = Verdict {
+                    status,
+                    rule: verdicts.rule[i],
+                    reason: verdicts.reason[i],
+                    vwap_20m,
+                    rules_vwap: pending.rules_vwap[i],
+                    observed: verdicts.observed[i],
+                    limit: verdicts.limit[i],
+                };
+            }
+        }
+        let enrichment_count = shape?;
+        Ok(Judged::new(pending, verdict, verdicts, enrichment_count))
+    }
+
+    fn screened(&mut self, mut ticks: TickBatch, origin: Origin, live: bool) -> Pending {
+        let n = ticks.len();
+        let mut p = Pending { flags: vec![0; n], ..Pending::default() };
+        let mut codes: Vec<Option<u32>> = vec![None; ticks.names.len()];
+        for row in 0..n {
+            let message = ticks.message[row] as usize;
+            let arrival_ns = origin.arrival_ns.get(message).copied().unwrap_or(0);
+            if live && ticks.timestamp_ns[row] == 0 {
+                let broker_ns = origin.broker_ns.get(message).copied().unwrap_or(0);
+                ticks.timestamp_ns[row] = if broker_ns > 0 { broker_ns } else { arrival_ns };
+                p.flags[row] |= flags::STAMPED;
+                p.stamped += 1;
+            }
+            let (price, volume, timestamp_ns) = (ticks.price[row], ticks.volume[row], ticks.timestamp_ns[row]);
+            match self.screen.check(ticks.id(row), price, volume, timestamp_ns, live.then_some(arrival_ns)) {
+                Err(fault) => p.faults.push(Refusal {
+                    row: row as u32,
+                    reason: fault.to_string(),
+                    reason_is_text: !fault.is_band(),
+                    observed: fault.observed(),
+                    limit: fault.limit(),
+                }),
+                Ok(()) => {
+                    let local = ticks.instrument[row] as usize;
+                    let code = match codes[local] {
+                        Some(code) => code,
+                        None => *codes[local].insert(self.names.intern(ticks.names.get(local as u32))),
+                    };
+                    p.flags[row] |= flags::SCREENED;
+                    p.passed.push(row as u32);
+                    p.price.push(price);
+                    p.volume.push(volume);
+                    p.timestamp_ns.push(timestamp_ns);
+                    p.instrument.push(code as i32);
+                }
+            }
+        }
+        p.ticks = ticks;
+        p.origin = origin;
+        p
+    }
+}
+
+impl Pending {
+    /// Number of ticks that passed the screen.
+    pub fn passed(&self) -> usize {
+        self.passed.len()
+    }
+
+    /// Number of ticks, the refused ones included.
+    pub fn len(&self) -> usize {
+        self.ticks.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ticks.is_empty()
+    }
+
+    /// Adds a tick that could not even be decoded, to be answered to its sender: INVALID for this reason.
+    pub fn refuse(&mut self, reason: String, arrival_ns: i64) {
+        let row = self.ticks.len() as u32;
+        let message = self.origin.offset.len() as u32;
+        self.ticks.push("", f64::NAN, 0, arrival_ns, message, 0);
+        self.origin.push(u64::from(message), arrival_ns, 0);
+        self.flags.push(0);
+        self.faults.push(Refusal { row, reason, reason_is_text: true, observed: f64::NAN, limit: f64::NAN });
+    }
+}
+
+impl Verdicts<'_> {
+    /// Returns how many enrichments there are.
+    fn check(&self, rows: usize) -> Result<usize> {
+        let lengths = [
+            self.status.len(),
+            self.reason.len(),
+            self.rule.len(),
+            self.observed.len(),
+            self.limit.len(),
+            self.enrichments.len().checked_rem(rows).map_or(rows, |rest| rows + rest),
+        ];
+        let bad_reason = self.reason.iter().any(|&r| r as usize >= self.reasons.len().max(1));
+        if lengths.iter().any(|&l| l != rows) || bad_reason {
+            return Err(Error::Config {
+                key: "verdicts",
+                value: format!("{lengths:?} rows for {rows} ticks, {} reasons", self.reasons.len()),
+                allowed: "every column has one row for each tick that passed the screen",
+            });
+        }
+        Ok(self.enrichments.len().checked_div(rows).unwrap_or(0))
+    }
+}
+
+impl Judged {
+    fn new(pending: Pending, mut verdict: Vec<Verdict>, verdicts: Verdicts<'_>, count: usize) -> Self {
+        let mut reasons = verdicts.reasons.to_vec();
+        if reasons.is_empty() {
+            reasons.push((String::new(), false));
+        }
+        for f in &pending.faults {
+            let v = &mut verdict[f.row as usize];
+            v.reason = reasons.len() as u32;
+            v.observed = f.observed;
+            v.limit = f.limit;
+            reasons.push((f.reason.clone(), f.reason_is_text));
+        }
+        let mut enrichments = vec![f64::NAN; verdict.len() * count];
+        let passed = pending.passed.len();
+        for (i, &row) in pending.passed.iter().enumerate() {
+            // On trades that are not VALID enrichments are absent.
+            if verdict[row as usize].status == Status::Valid {
+                for k in 0..count {
+                    enrichments[row as usize * count + k] = verdicts.enrichments[k * passed + i];
+                }
+            }
+        }
+        Judged { pending, verdict, reasons, enrichments, enrichment_count: count, stages: Stages::default() }
+    }
+
+    /// Number of trades.
+    pub fn len(&self) -> usize {
+        self.verdict.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.verdict.is_empty()
+    }
+
+    /// Number of trades with this status.
+    pub fn count(&self, status: Status) -> usize {
+        self.verdict.iter().filter(|v| v.status == status).count()
+    }
+
+    /// Position of the last message of the batch, if it had any: what the tape remembers with these trades.
+    ///
+    /// Its index is the largest possible, since the whole message has been judged.
+    pub fn last_position(&self) -> Option<Position> {
+        self.pending.origin.last()
+    }
+
+    /// When the last message of the batch arrived, ns since the Unix epoch; 0: it had none.
+    pub fn last_arrival_ns(&self) -> i64 {
+        self.pending.origin.arrival_ns.last().copied().unwrap_or(0)
+    }
+
+    /// The trades, ready for the tape.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        (0..self.verdict.len()).map(|row| self.entry(row))
+    }
+
+    fn entry(&self, row: usize) -> Entry<'_> {
+        let (t, v) = (&self.pending.ticks, &self.verdict[row]);
+        let message = t.message[row] as usize;
+        let (reason, reason_is_text) = match v.reason {
+            0 => (None, false),
+            r => {
+                let (text, is_text) = &self.reasons[r as usize];
+                (Some(text.as_str()), *is_text)
+            }
+        };
+        let arrival_ns = self.pending.origin.arrival_ns.get(message).copied().unwrap_or(0);
+        let decode_us = u32::try_from((self.stages.begun_ns - arrival_ns).max(0) / 1000).unwrap_or(u32::MAX);
+        Entry {
+            trade: Trade {
+                id: self.pending.origin.position(message, t.index[row]).trade_id(),
+                instrument_id: t.id(row),
+                price: t.price[row],
+                volume: t.volume[row],
+                timestamp_ns: t.timestamp_ns[row],
+                status: v.status,
+                reason,
+                vwap_20m: v.vwap_20m,
+                enrichments: &self.enrichments[row * self.enrichment_count..(row + 1) * self.enrichment_count],
+            },
+            reason_is_text,
+            flags: self.pending.flags[row],
+            rule: v.rule,
+            observed: v.observed,
+            limit: v.limit,
+            rules_vwap: v.rules_vwap,
+            ingest_ns: arrival_ns,
+            decode_us,
+            rules_us: self.stages.rules_us,
+            enrich_us: self.stages.enrich_us,
+        }
+    }
+}

@@ -69,6 +69,12 @@ impl Batch {
         self.last
     }
 
+    /// Whether anything could not be decoded.
+    #[getter]
+    fn has_undecodable(&self) -> bool {
+        !self.undecodable.is_empty()
+    }
+
     /// What could not be decoded: (position, bytes, why).
     #[getter]
     fn undecodable<'py>(&self, py: Python<'py>) -> Vec<(PositionTuple, Bound<'py, PyBytes>, String)> {

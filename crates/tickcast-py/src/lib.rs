@@ -3,8 +3,13 @@
 pub mod batch;
 pub mod column;
 pub mod error;
+pub mod judge;
+mod nats;
 mod pump;
 mod reader;
+pub mod replay;
+pub mod sim;
+pub mod tape;
 mod writer;
 
 use pyo3::prelude::*;
@@ -14,6 +19,14 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_class::<batch::Batch>()?;
     m.add_class::<column::Column>()?;
+    m.add_class::<judge::PyJudge>()?;
+    m.add_class::<judge::PyJudged>()?;
+    m.add_class::<judge::PyPending>()?;
+    m.add_class::<replay::Replay>()?;
+    m.add_class::<sim::Sim>()?;
+    m.add_class::<tape::PyHold>()?;
+    m.add_class::<tape::PyTapeWriter>()?;
+    nats::register(m)?;
     pump::register(m)?;
     reader::register(m)?;
     writer::register(m)

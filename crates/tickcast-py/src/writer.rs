@@ -18,7 +18,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
 #[derive(FromPyObject)]
 struct Row(String, f64, i64, i64, u8, Option<String>, f64, Vec<f64>, u16);
 
-#[pyclass(frozen, module = "tickcast._core")]
+#[pyclass(frozen, name = "TapeByHand", module = "tickcast._core")]
 struct TapeWriter {
     tape: Mutex<Option<tape::TapeWriter>>,
     stream: u32,

@@ -1,1 +1,25 @@
-"""Furnished in a commit of its own."""
+"""Sinks by URL: one module per scheme."""
+
+from pathlib import Path
+
+from tickcast._core import TapeWriter
+from tickcast.sinks.base import Sink
+from tickcast import urls
+
+__all__ = ["Sink", "open_sink"]
+
+
+def open_sink(url: str, writer: TapeWriter) -> Sink:
+    """Return the sink, holding its place on the tape.
+
+    Raises:
+        ConfigError: The URL is wrong.
+        OSError: The sink's file can't be opened.
+    """
+    parsed = urls.parse_sink(url)
+    match parsed:
+        case urls.Jsonl():
+            from tickcast.sinks.jsonl import JsonlSink
+
+            path = Path(parsed.path)
+            return JsonlSink(path, writer.hold(f"jsonl:{path.absolute()}"))

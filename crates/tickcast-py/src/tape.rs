@@ -1,0 +1,225 @@
+//! The tape's writer as Python sees it.
+
+use crate::batch::PositionTuple;
+use crate::error::to_py;
+use crate::judge::{PyJudge, PyJudged, lock};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+use tickcast_core::judge::Judge;
+use tickcast_core::position::Position;
+use tickcast_core::tape::{Enrichment, Hold, Read, Run, TapeOptions, TapeReader, TapeWriter, flags};
+use tickcast_core::trade::Status;
+
+/// The one writer of a run-dir's tape.
+#[pyclass(frozen, name = "TapeWriter", module = "tickcast._core")]
+pub struct PyTapeWriter(Mutex<Option<TapeWriter>>);
+
+impl PyTapeWriter {
+    /// Calls `f` with the writer, unless it has been closed.
+    fn with<T>(&self, f: impl FnOnce(&mut TapeWriter) -> PyResult<T>) -> PyResult<T> {
+        let closed = || PyValueError::new_err("this tape writer has been closed");
+        f(lock(&self.0)?.as_mut().ok_or_else(closed)?)
+    }
+}
+
+#[pymethods]
+impl PyTapeWriter {
+    #[new]
+    #[pyo3(signature = (run_dir, *, bytes, enrichments, rules, rule_set, max_instruments, fresh=false))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments, one per option")]
+    fn new(
+        py: Python<'_>,
+        run_dir: PathBuf,
+        bytes: u64,
+        enrichments: Vec<(String, String)>,
+        rules: Vec<String>,
+        rule_set: String,
+        max_instruments: u32,
+        fresh: bool,
+    ) -> PyResult<Self> {
+        let options = TapeOptions {
+            bytes,
+            enrichments: enrichments.into_iter().map(|(name, unit)| Enrichment { name, unit }).collect(),
+            rules,
+            rule_set,
+            max_instruments,
+            fresh,
+            ..TapeOptions::default()
+        };
+        py.detach(|| TapeWriter::open(&run_dir, &options)).map(|w| PyTapeWriter(Mutex::new(Some(w)))).map_err(to_py)
+    }
+
+    /// Whether the tape of an earlier life was taken up.
+    #[getter]
+    fn resumed(&self) -> PyResult<bool> {
+        self.with(|w| Ok(w.resumed()))
+    }
+
+    /// The id of this life of the tape's numbering.
+    #[getter]
+    fn epoch(&self) -> PyResult<u64> {
+        self.with(|w| Ok(w.epoch()))
+    }
+
+    /// The last sequence; 0: none.
+    #[getter]
+    fn head(&self) -> PyResult<u64> {
+        self.with(|w| Ok(w.head()))
+    }
+
+    /// The last position of each source partition.
+    #[getter]
+    fn positions(&self) -> PyResult<Vec<PositionTuple>> {
+        self.with(|w| Ok(w.positions().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect()))
+    }
+
+    /// Appends trades, and with `positioned` the position behind them; returns (first, last) sequence.
+    ///
+    /// None: a holding cursor has yet to confirm what would be overwritten; nothing was written, try again.
+    fn append(&self, py: Python<'_>, judged: &PyJudged, positioned: bool) -> PyResult<Option<(u64, u64)>> {
+        py.detach(|| {
+            self.with(|writer| {
+                let position = judged.0.last_position().filter(|_| positioned);
+                match writer.append(judged.0.entries(), position.as_slice()) {
+                    Ok(range) => Ok(Some((*range.start(), *range.end()))),
+                    Err(_) if writer.waits_for().is_some_and(|(_, confirmed)| confirmed < writer.head()) => Ok(None),
+                    Err(error) => Err(to_py(error)),
+                }
+            })
+        })
+    }
+
+    /// Notes a position without trades.
+    fn commit(&self, py: Python<'_>, position: PositionTuple) -> PyResult<()> {
+        let (stream, partition, offset, index) = position;
+        let position = Position { stream, partition, offset, index };
+        py.detach(|| self.with(|w| w.append(std::iter::empty(), &[position]).map(|_| ()).map_err(to_py)))
+    }
+
+    /// Puts the status board up.
+    fn set_board(&self, py: Python<'_>, json: &[u8]) -> PyResult<()> {
+        py.detach(|| self.with(|w| w.set_board(json).map_err(to_py)))
+    }
+
+    /// Returns a holding cursor: the writer does not overwrite what it has not confirmed.
+    fn hold(&self, name: &str) -> PyResult<PyHold> {
+        self.with(|w| {
+            let hold = w.hold(name).map_err(to_py)?;
+            Ok(PyHold { reader: w.reader(), hold, run: Mutex::new(Run::default()) })
+        })
+    }
+
+    /// Refills the judge's windows with what the tape still holds; returns how many ticks that were.
+    fn refill(&self, py: Python<'_>, judge: &PyJudge) -> PyResult<u64> {
+        py.detach(|| refill(&self.with(|w| Ok(w.reader()))?, &mut *lock(&judge.0)?))
+    }
+
+    /// Ends in order and lets go of the lock; the writer can't be used any more.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| match lock(&self.0)?.take() {
+            Some(writer) => writer.close().map_err(to_py),
+            None => Ok(()),
+        })
+    }
+}
+
+fn refill(reader: &TapeReader, judge: &mut Judge) -> PyResult<u64> {
+    let instruments = reader.instruments(0);
+    let mut run = Run::default();
+    let (mut from, mut ticks) = (reader.oldest(), 0);
+    while from <= reader.head() {
+        match reader.read(from, reader.head().min(from + 4095), &mut run) {
+            Read::Overrun { oldest } => from = oldest,
+            Read::Done { to } => {
+                for r in run.iter().filter(|r| r.flags() & flags::SCREENED != 0) {
+                    let listed = instruments.get(r.instrument() as usize).map(String::as_str);
+                    if let Some(id) = r.instrument_text().or(listed) {
+                        judge.refill(id, r.price(), r.volume(), r.timestamp_ns(), r.status() == Status::Valid);
+                        ticks += 1;
+                    }
+                }
+                from = to + 1;
+            }
+        }
+    }
+    Ok(ticks)
+}
+
+/// A sink's cursor on the tape.
+#[pyclass(frozen, name = "Hold", module = "tickcast._core")]
+pub struct PyHold {
+    reader: TapeReader,
+    hold: Hold,
+    run: Mutex<Run>,
+}
+
+#[pymethods]
+impl PyHold {
+    /// Trades on the tape that have not been confirmed.
+    #[getter]
+    fn lag(&self) -> u64 {
+        self.reader.head().saturating_sub(self.hold.confirmed())
+    }
+
+    /// Waits up to `wait_s` for trades; returns those after what was confirmed, at most `max_trades`, in the plain
+    /// JSON form, one a line, and the last sequence.
+    fn read_lines<'py>(&self, py: Python<'py>, max_trades: u64, wait_s: f64) -> PyResult<(Bound<'py, PyBytes>, u64)> {
+        let (lines, last) = py.detach(|| {
+            let confirmed = self.hold.confirmed();
+            let mut head = self.reader.head();
+            if head <= confirmed && wait_s > 0.0 {
+                head = self.reader.wait(head, Duration::from_secs_f64(wait_s));
+            }
+            let mut lines = Vec::new();
+            if head <= confirmed {
+                return Ok::<_, PyErr>((lines, confirmed));
+            }
+            let mut run = lock(&self.run)?;
+            match self.reader.read(confirmed + 1, head.min(confirmed + max_trades), &mut run) {
+                Read::Done { to } => {
+                    for record in run.iter() {
+                        lines.extend_from_slice(record.json());
+                        lines.push(b'\n');
+                    }
+                    Ok((lines, to))
+                }
+                // The writer never overwrites what is held: only a tape from before the hold can lack it.
+                Read::Overrun { oldest } => {
+                    self.hold.confirm(oldest.saturating_sub(1));
+                    Ok((lines, oldest.saturating_sub(1)))
+                }
+            }
+        })?;
+        Ok((PyBytes::new(py, &lines), last))
+    }
+
+    /// Says that everything up to `sequence` is kept.
+    fn confirm(&self, sequence: u64) {
+        self.hold.confirm(sequence);
+    }
+
+    /// Confirms everything up to the trade with this id, if it is among those not confirmed.
+    fn skip_through(&self, py: Python<'_>, trade_id: &str) -> PyResult<bool> {
+        py.detach(|| {
+            let mut run = lock(&self.run)?;
+            let (mut from, head) = (self.hold.confirmed() + 1, self.reader.head());
+            while from <= head {
+                match self.reader.read(from, head.min(from + 4095), &mut run) {
+                    Read::Overrun { oldest } => from = oldest,
+                    Read::Done { to } => {
+                        if let Some(found) = run.iter().find(|r| r.id().hex() == trade_id.as_bytes()) {
+                            self.hold.confirm(found.seq());
+                            return Ok(true);
+                        }
+                        from = to + 1;
+                    }
+                }
+            }
+            Ok(false)
+        })
+    }
+}

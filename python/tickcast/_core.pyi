@@ -1,0 +1,318 @@
+"""The native part of tickcast: columns, judge, tape, sources, pump. Calls that do real work release the GIL."""
+
+from pathlib import Path
+from typing import TypeAlias, final
+
+__all__ = [
+    "Batch",
+    "Column",
+    "Hold",
+    "Judge",
+    "Judged",
+    "Pending",
+    "Replay",
+    "Sim",
+    "TapeWriter",
+    "__version__",
+]
+
+__version__: str
+
+_Position: TypeAlias = tuple[int, int, int, int]
+
+@final
+class Column:
+    """A read-only one-dimensional buffer; ``np.asarray`` views it without copying and keeps its batch alive."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Batch:
+    """Decoded ticks on their way from a source to the judge, and what could not be decoded."""
+
+    @property
+    def rows(self) -> int:
+        """Number of ticks."""
+    @property
+    def messages(self) -> int:
+        """Number of messages that it was decoded from, the undecodable ones included."""
+    @property
+    def last_position(self) -> _Position | None:
+        """Stream, partition, offset and index of the last message: reading goes on right behind it."""
+    @property
+    def has_undecodable(self) -> bool:
+        """Whether anything could not be decoded."""
+    @property
+    def undecodable(self) -> list[tuple[_Position, bytes, str]]:
+        """What could not be decoded: position, original bytes, why."""
+
+@final
+class Judge:
+    """Screen and windows of all instruments.
+
+    Args:
+        id_chars: Shortest and longest instrument id, Unicode scalar values.
+        band: Price band, both ends allowed, quote currency per unit; within 1e-12 … 1e15.
+        bands: Bands of single instruments.
+        max_ahead_ns: How far ahead of its arrival a live tick may be, ns.
+        window_ns: Length of the VWAP window, ns.
+        hold_ns: How far back ticks are held for late ones, ns.
+        max_window_bytes: Above it the busiest instruments turn to time buckets; None: no bound.
+
+    Raises:
+        ConfigError: A bound or length is not allowed.
+    """
+
+    def __new__(
+        cls,
+        *,
+        id_chars: tuple[int, int] = ...,
+        band: tuple[float, float] = ...,
+        bands: dict[str, tuple[float, float]] | None = ...,
+        max_ahead_ns: int = ...,
+        window_ns: int = ...,
+        hold_ns: int = ...,
+        max_window_bytes: int | None = ...,
+    ) -> Judge: ...
+    def begin(self, batch: Batch, live: bool) -> Pending:
+        """Screen a batch and let what passes enter the windows. A batch is begun once.
+
+        Raises:
+            ValueError: The batch has been begun already.
+        """
+    def peek(self, payload: bytes, stream: int, first_offset: int) -> Pending:
+        """Screen a client's JSON payload against the windows without entering it; undecodable parts become rejects."""
+    def settle(
+        self,
+        pending: Pending,
+        status: bytes,
+        reason: bytes,
+        reasons: list[tuple[str, bool]],
+        rule: bytes,
+        observed: bytes,
+        limit: bytes,
+        enrichments: bytes,
+    ) -> Judged:
+        """Take the verdicts on the batch that was begun first of those not settled.
+
+        Args:
+            pending: The batch.
+            status: Shape ``(n,)``, uint8: 0 UNKNOWN, 1 VALID, 2 INVALID; ``n`` is ``len(pending)``.
+            reason: Shape ``(n,)``, uint32: index into ``reasons``; 0: none.
+            reasons: Reasons, and whether each is free text; the first is not used.
+            rule: Shape ``(n,)``, uint16: the rule that decided, from 1; 0: none.
+            observed: Shape ``(n,)``, float64; NaN: not said.
+            limit: Shape ``(n,)``, float64; NaN: not said.
+            enrichments: Shape ``(k, n)``, float64, C order.
+
+        Raises:
+            ConfigError: A column has another length.
+            ValueError: The batch has been settled already.
+        """
+    def instruments(self, start: int) -> list[str]:
+        """Return the ids of the instruments with codes from ``start`` on."""
+    def window_figures(self) -> tuple[int, int, int]:
+        """Return how many ticks the windows hold, their memory in bytes, and how many instruments are in buckets."""
+
+@final
+class Pending:
+    """A screened batch on its way to the rules; columns have a row for each tick that passed the screen."""
+
+    def __len__(self) -> int: ...
+    @property
+    def rows(self) -> int:
+        """Number of ticks, the refused ones included."""
+    @property
+    def price(self) -> Column:
+        """Shape ``(n,)``, float64, quote currency per unit."""
+    @property
+    def volume(self) -> Column:
+        """Shape ``(n,)``, int64, units traded."""
+    @property
+    def timestamp_ns(self) -> Column:
+        """Shape ``(n,)``, int64, event time, ns since the Unix epoch."""
+    @property
+    def instrument(self) -> Column:
+        """Shape ``(n,)``, int32, codes (`Judge.instruments`)."""
+    @property
+    def vwap_20m(self) -> Column:
+        """Shape ``(n,)``, float64: VWAP over what passed the screen strictly earlier; NaN: nothing."""
+    @property
+    def event_clock_ns(self) -> int:
+        """The largest event time that has passed the screen, ns."""
+    @property
+    def late(self) -> int:
+        """Ticks judged without what the windows had let go."""
+    @property
+    def stamped(self) -> int:
+        """Ticks stamped on arrival."""
+
+@final
+class Judged:
+    """Judged trades on their way to the tape."""
+
+    def __len__(self) -> int: ...
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many are UNKNOWN, VALID, INVALID."""
+    @property
+    def last_position(self) -> _Position | None:
+        """Position of the last message."""
+    @property
+    def last_arrival_ns(self) -> int:
+        """When the last message arrived, ns since the Unix epoch; 0: there is none."""
+    def json(self, enrichments: list[str]) -> list[str]:
+        """Return each trade in the plain JSON form."""
+    def json_lines(self, enrichments: list[str]) -> bytes:
+        """Return the trades in the plain JSON form, one a line."""
+    def csv_lines(self) -> bytes:
+        """Return the trades as CSV rows."""
+
+@final
+class TapeWriter:
+    """The one writer of a run-dir's tape.
+
+    Args:
+        run_dir: The run directory.
+        bytes: Size of the tape, allocated whole.
+        enrichments: Name and unit of each further column.
+        rules: Names of the rules, in declared order.
+        rule_set: ``name@version``.
+        max_instruments: Instruments with a code of their own.
+        fresh: Begin a new epoch in any case.
+
+    Raises:
+        TapeBusyError: Another process writes this tape.
+        TapeError: There is no room for it.
+        OSError: The system refuses.
+    """
+
+    def __new__(
+        cls,
+        run_dir: Path,
+        *,
+        bytes: int,
+        enrichments: list[tuple[str, str]],
+        rules: list[str],
+        rule_set: str,
+        max_instruments: int,
+        fresh: bool = ...,
+    ) -> TapeWriter: ...
+    @property
+    def resumed(self) -> bool:
+        """Whether the tape of an earlier life was taken up."""
+    @property
+    def epoch(self) -> int:
+        """The id of this life of the tape's numbering."""
+    @property
+    def head(self) -> int:
+        """The last sequence; 0: none."""
+    @property
+    def positions(self) -> list[_Position]:
+        """The last position of each source partition."""
+    def append(self, judged: Judged, positioned: bool) -> tuple[int, int] | None:
+        """Append trades, and the position behind them, both or nothing.
+
+        Returns:
+            First and last sequence; None where a holding cursor has yet to confirm what would be overwritten: try again.
+
+        Raises:
+            TapeError: The batch takes more than half of the tape.
+        """
+    def commit(self, position: _Position) -> None:
+        """Note a position without trades."""
+    def set_board(self, json: bytes) -> None:
+        """Put the status board up; at most 64 KiB."""
+    def hold(self, name: str) -> Hold:
+        """Return a holding cursor: what it has not confirmed is not overwritten."""
+    def refill(self, judge: Judge) -> int:
+        """Refill the judge's windows with what the tape holds; return how many ticks that were."""
+    def close(self) -> None:
+        """End in order and let go of the lock."""
+
+@final
+class Hold:
+    """A sink's cursor on the tape."""
+
+    @property
+    def lag(self) -> int:
+        """Trades on the tape that have not been confirmed."""
+    def read_lines(self, max_trades: int, wait_s: float) -> tuple[bytes, int]:
+        """Wait up to ``wait_s`` seconds for trades; return them as JSON lines, and the last sequence."""
+    def confirm(self, sequence: int) -> None:
+        """Say that everything up to ``sequence`` is kept."""
+    def skip_through(self, trade_id: str) -> bool:
+        """Confirm everything up to the trade with this id, if it is among those not confirmed."""
+
+@final
+class Replay:
+    """A recorded file, read forward; positions are rows from 0.
+
+    Args:
+        path: CSV with header ``instrument_id,price,volume,timestamp_ns``, gzip'd or not.
+        stream: Stream number of the positions.
+        volume_scale: Volumes are multiplied by this power of ten.
+        volume_scales: Scales of single instruments.
+
+    Raises:
+        OSError: The file can't be read.
+        SourceError: Its header is wrong.
+    """
+
+    def __new__(
+        cls, path: Path, *, stream: int, volume_scale: int = ..., volume_scales: dict[str, int] | None = ...
+    ) -> Replay: ...
+    @property
+    def stream(self) -> int:
+        """Stream number of the positions."""
+    @property
+    def bytes_total(self) -> int:
+        """Size of the file, bytes."""
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the file read so far."""
+    @property
+    def done(self) -> bool:
+        """Whether everything has been handed out."""
+    def skip(self, row: int) -> None:
+        """Leave out the rows before ``row``."""
+    def next_time_ns(self) -> int | None:
+        """Return the event time of the next row, ns; None at the end."""
+    def take(self, until_ns: int | None, max_rows: int) -> Batch | None:
+        """Return the next rows, at most ``max_rows``, not later than ``until_ns``; None where there are none."""
+
+@final
+class Sim:
+    """The simulator: bursts of ticks over many instruments, with some faults of every kind.
+
+    Args:
+        rate: Mean rate, ticks per second, 0.001 to 1e8.
+        instruments: 1 to 65,536.
+        seed: Seed of all chance.
+        faults: Share of faulty ticks, 0 to 1.
+        start_ns: Event time of the first tick, ns since the Unix epoch; None: the clock's.
+        stream: Stream number of the batches' positions.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    def __new__(
+        cls,
+        *,
+        rate: float = ...,
+        instruments: int = ...,
+        seed: int = ...,
+        faults: float = ...,
+        start_ns: int | None = ...,
+        stream: int = ...,
+    ) -> Sim: ...
+    def begin(self, clock_ns: int) -> None:
+        """Start over, with the first tick due at ``clock_ns``, ns since the Unix epoch."""
+    def due(self, clock_ns: int, max_rows: int) -> Batch | None:
+        """Return the ticks due at ``clock_ns``, at most ``max_rows``; None where there are none."""
+    def take(self, max_rows: int) -> Batch | None:
+        """Return the next ticks, however far ahead of the clock."""
+    def due_payloads(self, clock_ns: int, *, format: str = ..., ticks_per_message: int = ...) -> list[bytes]:
+        """Return the ticks due at ``clock_ns`` as messages for a queue: ``json``, ``proto`` or ``proto-batch``."""

@@ -1,0 +1,96 @@
+"""The status board: what gateways show of the processor, kept in the tape's mapping."""
+
+import os
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from tickcast._core import TapeWriter
+from tickcast.config import Config
+from tickcast.metrics import ProcessorMetrics
+from tickcast.processor.pipeline import Pipeline
+from tickcast.sinks import Sink
+from tickcast.sources import SourceState
+from tickcast.urls import mask
+
+__all__ = ["Board"]
+
+
+class Board:
+    """Gathers the processor's state and publishes it: on the tape as JSON, and as metrics."""
+
+    def __init__(self, config: Config, pipeline: Pipeline, writer: TapeWriter, metrics: ProcessorMetrics) -> None:
+        self._config = config
+        self._pipeline = pipeline
+        self._writer = writer
+        self._metrics = metrics
+        self._started_ns = time.time_ns()
+        self._rule_figures: dict[str, tuple[int, int, int, float]] = {}
+        self._lost = 0
+        self._respawns = 0
+        self.counters = dict.fromkeys(
+            ("ticks", "valid", "invalid", "unknown", "undecodable", "late", "stamped", "lost"), 0
+        )
+        """Since the start of this processor."""
+
+    def breakers(self) -> object:
+        """Return the breakers that are not closed, to see whether they have changed."""
+        return self._pipeline.runner.state().breakers
+
+    def show(self, source: SourceState, lost: int, sinks: Sequence[Sink]) -> None:
+        """Put the board up."""
+        self.counters["lost"] = lost
+        rules = self._pipeline.runner.state()
+        held, held_bytes, buckets = self._pipeline.judge.window_figures()
+        board = {
+            "pid": os.getpid(),
+            "heartbeatNs": time.time_ns(),
+            "startedNs": self._started_ns,
+            "ruleSet": self._pipeline.declaration.label,
+            "policy": self._config.judge.policy,
+            "source": {
+                "url": mask(self._config.source or ""),
+                "state": source.state,
+                "since": source.since,
+                "detail": source.detail,
+            },
+            "sinks": [
+                {"url": mask(url), "state": sink.state, "lag": sink.lag}
+                for url, sink in zip(self._config.sinks, sinks, strict=True)
+            ],
+            "rules": rules.rules,
+            "breakers": rules.breakers,
+            "workers": rules.workers,
+            "counters": self.counters,
+            "ruleCounters": rules.counters,
+            "window": {"held": held, "bytes": held_bytes, "inBuckets": buckets},
+            "volumeScale": self._config.volume_scale,
+        }
+        self._writer.set_board(msgspec.json.encode(board))
+        self._count(source, lost, sinks)
+
+    def _count(self, source: SourceState, lost: int, sinks: Sequence[Sink]) -> None:
+        """Bring the metrics that are kept elsewhere up to date."""
+        rules = self._pipeline.runner.state()
+        metrics = self._metrics
+        metrics.source_live.set(source.state == "live")
+        metrics.tape_head.set(self._writer.head)
+        held, held_bytes, _ = self._pipeline.judge.window_figures()
+        metrics.window_held.set(held)
+        metrics.window_bytes.set(held_bytes)
+        metrics.lost.inc(lost - self._lost)
+        self._lost = lost
+        respawns = sum(worker.respawns for worker in rules.workers)
+        metrics.worker_respawns.inc(max(0, respawns - self._respawns))
+        self._respawns = respawns
+        for url, sink in zip(self._config.sinks, sinks, strict=True):
+            metrics.sink_lag.labels(mask(url)).set(sink.lag)
+        for rule in rules.rules:
+            calls, rows, raised, seconds = self._rule_figures.get(rule.name, (0, 0, 0, 0.0))
+            metrics.rule_calls.labels(rule.name).inc(rule.calls - calls)
+            metrics.rule_rows.labels(rule.name).inc(rule.rows - rows)
+            metrics.rule_raised.labels(rule.name).inc(rule.raised - raised)
+            metrics.rule_seconds.labels(rule.name).inc(max(0.0, rule.seconds - seconds))
+            self._rule_figures[rule.name] = (rule.calls, rule.rows, rule.raised, rule.seconds)
+            metrics.breakers_open.labels(rule.name).set(sum(b.rule == rule.name for b in rules.breakers))

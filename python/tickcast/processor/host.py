@@ -1,0 +1,54 @@
+"""What surrounds a processor in its process: lock, announcement, event loop, garbage collector."""
+
+import gc
+import os
+import sys
+import time
+
+import uvloop
+
+from tickcast import logs, metrics
+from tickcast.config import Config, processor_hash
+from tickcast.errors import TapeBusyError
+from tickcast.rundir import Lock, ProcessorInfo, RunDir, announce
+
+__all__ = ["host"]
+
+
+def host(config: Config) -> None:
+    """Run a processor in this process until it is told to stop.
+
+    Raises:
+        ConfigError: A value is wrong.
+        RuleError: The rule set can't be loaded.
+        TapeBusyError: The run-dir has a processor already; the message names its pid.
+        SourceError: The source can't be read, and trying again would not help.
+        OSError: The run-dir can't be written.
+    """
+    logs.configure(config.log_level)
+    run = RunDir.create(config.run_dir)
+    lock = Lock.acquire(run.processor_lock)
+    if lock is None:
+        holder = Lock.holder(run.processor_lock)
+        raise TapeBusyError(
+            f"{run.path} has a processor already, pid {holder or '?'}: stop it, or use another --run-dir"
+        )
+    metrics.activate(run.path)
+    if not config.rules:
+        print("tickcast: no rule set given: ticks are judged by the built-in screen alone", file=sys.stderr)
+    try:
+        uvloop.run(_serve(config, run))
+    finally:
+        lock.release()
+
+
+async def _serve(config: Config, run: RunDir) -> None:
+    from tickcast.processor.service import Processor  # noqa: PLC0415 (metrics have to be activated before)
+
+    info = ProcessorInfo(pid=os.getpid(), config_hash=processor_hash(config), started_ns=time.time_ns())
+    processor = await Processor.start(config)
+    announce(run.processor_info, info)
+    # What was made so far lives until the end: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    await processor.run()

@@ -1,0 +1,197 @@
+"""The processor: source → judge → rules → tape → sinks, in one process that knows no browser."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator
+
+from tickcast._core import Batch, Judged, Pending, TapeWriter
+from tickcast.config import Config
+from tickcast.metrics import ProcessorMetrics
+from tickcast.processor.board import Board
+from tickcast.processor.control import ControlServer
+from tickcast.processor.deadletters import DeadLetters
+from tickcast.processor.pipeline import Pipeline
+from tickcast.rundir import RunDir
+from tickcast.sinks import Sink, open_sink
+from tickcast.sources import Position, Source, open_source
+from tickcast.sources.replay import END_OFFSET, ReplaySource
+
+__all__ = ["Processor"]
+
+log = logging.getLogger("tickcast.processor")
+
+BOARD_S = 1.0
+"""How often the status board is put up when nothing changes, and the position saved at the broker."""
+
+SINK_DRAIN_S = 10.0
+"""How long an orderly stop waits for the sinks."""
+
+
+class Processor:
+    """One processor over one run-dir, from taking the tape up to letting it go. Made by `start`, driven by `run`."""
+
+    def __init__(self, config: Config, pipeline: Pipeline) -> None:
+        self._config = config
+        self._run = RunDir(config.run_dir)
+        self._pipeline = pipeline
+        self._metrics = ProcessorMetrics()
+        self._source: Source = open_source(config)
+        self._writer = self._take_tape_up()
+        self._letters = DeadLetters(config.dead_letters_path)
+        self._sinks: list[Sink] = [open_sink(url, self._writer) for url in config.sinks]
+        self._board = Board(config, pipeline, self._writer, self._metrics)
+        self._control = ControlServer(self._run.control_socket, self._judge_client_tick)
+        # Ticks of clients have no position: a stream of their own for each start, and a counter.
+        self._client_stream, self._client_ticks = secrets.randbits(32), 0
+        self._saved: Position | None = None
+
+    @classmethod
+    async def start(cls, config: Config) -> "Processor":
+        """Start the rules, take the tape up and refill the windows from it.
+
+        Raises:
+            ConfigError: A value is wrong.
+            RuleError: The rule set can't be loaded.
+            TapeBusyError: Another processor writes this tape.
+            OSError: The run-dir can't be written.
+        """
+        pipeline = Pipeline(config)
+        await pipeline.start()
+        try:
+            processor = cls(config, pipeline)
+            refilled = await asyncio.to_thread(processor._writer.refill, pipeline.judge)
+            await processor._control.start()
+        except BaseException:
+            await pipeline.close()
+            raise
+        if processor._writer.resumed:
+            log.info("took the tape up at %d, %d ticks back in the windows", processor._writer.head, refilled)
+        processor._show()
+        return processor
+
+    async def run(self) -> None:
+        """Process until SIGTERM or SIGINT comes, also after the source has ended.
+
+        Raises:
+            SourceError: The source can't be read, and trying again would not help.
+        """
+        stopped = asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
+        stopping = asyncio.create_task(stopped.wait())
+        tasks = [asyncio.create_task(self._stream()), asyncio.create_task(self._keep_board())]
+        tasks += [asyncio.create_task(sink.run()) for sink in self._sinks]
+        try:
+            done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            stopping.cancel()
+            await self._close(tasks)
+
+    async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in reversed(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._control.close()
+        await self._pipeline.close()
+        for sink in self._sinks:
+            await sink.close(drain_s=SINK_DRAIN_S)
+        if self._saved is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._source.saved(self._saved), 2.0)
+        await self._source.close()
+        self._letters.close()
+        self._show()
+        await asyncio.to_thread(self._writer.close)
+
+    async def _stream(self) -> None:
+        """Read, judge and put on the tape, until the source ends; then stay, for clients' ticks."""
+        await self._source.open(self._writer.positions)
+        self._show()
+        judged_batches = self._pipeline.run(
+            self._batches(),
+            live=self._source.live,
+            in_flight=self._config.judge.in_flight,
+            begun=self._begun,
+        )
+        async with contextlib.aclosing(judged_batches) as batches:
+            async for judged in batches:
+                await self._append(judged)
+        if isinstance(self._source, ReplaySource):
+            self._writer.commit((self._source.stream, 0, END_OFFSET, 0))
+        self._show()
+        await asyncio.Event().wait()
+
+    async def _batches(self) -> AsyncIterator[Batch]:
+        while (batch := await self._source.next(self._config.judge.batch_rows)) is not None:
+            yield batch
+
+    async def _begun(self, batch: Batch, pending: Pending) -> None:
+        if batch.has_undecodable:
+            count = await asyncio.to_thread(self._letters.write, batch)
+            self._metrics.undecodable.inc(count)
+            self._board.counters["undecodable"] += count
+        self._metrics.ticks.inc(batch.rows)
+        self._metrics.late.inc(pending.late)
+        self._metrics.stamped.inc(pending.stamped)
+        self._board.counters["ticks"] += batch.rows
+        self._board.counters["late"] += pending.late
+        self._board.counters["stamped"] += pending.stamped
+
+    async def _append(self, judged: Judged) -> None:
+        while self._writer.append(judged, self._source.positioned) is None:
+            # A sink has not confirmed what would be overwritten: the source waits, nothing is lost.
+            await asyncio.sleep(0.01)
+        if self._source.positioned:
+            self._saved = judged.last_position
+        unknown, valid, invalid = judged.counts
+        for status, count in (("unknown", unknown), ("valid", valid), ("invalid", invalid)):
+            self._metrics.trades.labels(status).inc(count)
+            self._board.counters[status] += count
+        if judged.last_arrival_ns:
+            self._metrics.judging.observe((time.time_ns() - judged.last_arrival_ns) / 1e9)
+
+    async def _judge_client_tick(self, payload: bytes) -> list[str]:
+        self._client_ticks += 1
+        self._metrics.client_ticks.inc()
+        return await self._pipeline.peek(payload, self._client_stream, self._client_ticks)
+
+    async def _keep_board(self) -> None:
+        """Put the board up when the source's state or a breaker changes, and every second at least."""
+        shown: object = None
+        last = 0.0
+        while True:
+            state = (self._source.state(), self._board.breakers())
+            if state != shown or time.monotonic() - last >= BOARD_S:
+                shown, last = state, time.monotonic()
+                self._show()
+                if self._saved is not None:
+                    await self._source.saved(self._saved)
+            await asyncio.sleep(0.1)
+
+    def _show(self) -> None:
+        self._board.show(self._source.state(), self._source.lost, self._sinks)
+
+    def _take_tape_up(self) -> TapeWriter:
+        writer = self._open_tape(fresh=False)
+        if isinstance(self._source, ReplaySource) and self._source.ended_on(writer.positions):
+            writer.close()
+            writer = self._open_tape(fresh=True)
+        return writer
+
+    def _open_tape(self, *, fresh: bool) -> TapeWriter:
+        declaration = self._pipeline.declaration
+        return TapeWriter(
+            self._run.path,
+            bytes=self._config.tape.bytes,
+            enrichments=[(e.name, e.unit) for e in declaration.enrichments],
+            rules=[rule.name for rule in declaration.rules],
+            rule_set=declaration.label,
+            max_instruments=self._config.tape.max_instruments,
+            fresh=fresh,
+        )

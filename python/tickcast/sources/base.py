@@ -1,0 +1,65 @@
+"""What every source promises to the processor."""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from tickcast._core import Batch
+
+__all__ = ["Position", "Source", "SourceState"]
+
+Position = tuple[int, int, int, int]
+"""Stream, partition, offset, index within the message."""
+
+
+class SourceState(msgspec.Struct, frozen=True):
+    """Where a source stands: ``live``, ``stale``, ``reconnecting`` or ``ended``."""
+
+    state: str
+    since: int
+    """When this state began, ns since the Unix epoch."""
+    detail: str = ""
+    """What is being done about it, for people."""
+
+    @staticmethod
+    def now(state: str, detail: str = "") -> "SourceState":
+        """Return a state that begins now."""
+        return SourceState(state, time.time_ns(), detail)
+
+
+class Source(Protocol):
+    """Where ticks come from. One is open at a time; its calls are not made concurrently."""
+
+    live: bool
+    """Ticks are happening now: missing timestamps are stamped, timestamps far ahead are refused."""
+
+    positioned: bool
+    """Ticks have positions upstream from which reading can go on."""
+
+    async def open(self, positions: Sequence[Position]) -> None:
+        """Connect and go on right after what the tape has.
+
+        Args:
+            positions: The tape's last position of each stream and partition.
+
+        Raises:
+            SourceError: The source can't be read, and trying again would not help.
+        """
+
+    async def next(self, max_rows: int) -> Batch | None:
+        """Wait for ticks and return what there is, at most about ``max_rows``; None when the source has ended."""
+
+    async def saved(self, position: Position) -> None:
+        """Learn that the tape has everything up to ``position``."""
+
+    def state(self) -> SourceState:
+        """Return where the source stands."""
+
+    @property
+    def lost(self) -> int:
+        """Messages that were lost and can't be had again."""
+
+    async def close(self) -> None:
+        """Disconnect. `next` isn't called again."""

@@ -1,0 +1,103 @@
+"""``nats://`` and ``jetstream://``: the extension's client decodes; its batches are awaited by a file descriptor."""
+
+import asyncio
+from collections.abc import Sequence
+
+from tickcast import urls
+from tickcast._core import Batch, JetStreamSource, NatsSource
+from tickcast.sources.base import Position, SourceState
+
+__all__ = ["BrokerSource"]
+
+LOOK_S = 1.0
+"""How often a quiet client is looked at even without a sign, for an error it may have run into."""
+
+
+class BrokerSource:
+    """A NATS subject, or a JetStream stream read on from the tape's position. Reconnects by itself, for ever."""
+
+    live = True
+
+    def __init__(self, url: urls.Nats | urls.JetStream, volume_scale: int, scales: dict[str, int]) -> None:
+        self._url = url
+        self._volume_scale, self._scales = volume_scale, scales
+        self._client: NatsSource | JetStreamSource | None = None
+        self._news = asyncio.Event()
+        self._state = SourceState.now("reconnecting", "not connected yet")
+
+    @property
+    def positioned(self) -> bool:
+        """Only a stream can be read again."""
+        return isinstance(self._url, urls.JetStream)
+
+    async def open(self, positions: Sequence[Position]) -> None:
+        """Begin to connect; trades come once the server is there."""
+        url, servers = self._url, server_list(self._url.server)
+        if isinstance(url, urls.JetStream):
+            self._client = JetStreamSource(
+                servers,
+                url.subject,
+                stream=url.stream,
+                durable=url.durable,
+                positions=list(positions),
+                format=url.format,
+                volume_scale=self._volume_scale,
+                instrument_scales=self._scales,
+            )
+        else:
+            self._client = NatsSource(
+                servers,
+                url.subject,
+                format=url.format,
+                volume_scale=self._volume_scale,
+                instrument_scales=self._scales,
+            )
+        asyncio.get_running_loop().add_reader(self._client.fileno(), self._news.set)
+
+    async def next(self, max_rows: int) -> Batch | None:
+        """Wait for messages and return what has come."""
+        client = self._opened
+        while True:
+            self._news.clear()
+            batch = client.poll(max_rows)
+            if batch is not None:
+                return batch
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    async def saved(self, position: Position) -> None:
+        """Keep the position in the server, for a processor that has no tape."""
+        if isinstance(self._client, JetStreamSource):
+            self._client.save_position(position[2], position[3])
+
+    def state(self) -> SourceState:
+        """Return where the connection stands."""
+        if self._client is None:
+            return self._state
+        return SourceState(*self._client.state())
+
+    @property
+    def lost(self) -> int:
+        """Messages that core NATS dropped, or that the stream's limits had removed before they were read."""
+        return self._client.lost if self._client is not None else 0
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._client is not None:
+            asyncio.get_running_loop().remove_reader(self._client.fileno())
+            await asyncio.to_thread(self._client.close)
+
+    @property
+    def _opened(self) -> NatsSource | JetStreamSource:
+        if self._client is None:
+            raise RuntimeError("the source has not been opened")
+        return self._client
+
+
+def server_list(server: str) -> list[str]:
+    """Return one URL for each of the comma-separated hosts, each with the user of all."""
+    user, at, hosts = server.removeprefix("nats://").rpartition("@")
+    return [f"nats://{user}{at}{host}" for host in hosts.split(",")]

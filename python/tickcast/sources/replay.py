@@ -1,0 +1,102 @@
+"""``replay:PATH``: a recorded file, at its own pace, faster, or as fast as possible."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tickcast._core import Batch, Replay
+from tickcast.sources.base import Position, SourceState
+from tickcast import urls
+
+__all__ = ["END_OFFSET", "ReplaySource", "file_stream"]
+
+END_OFFSET = 2**64 - 1
+"""Offset that stands in the tape's position once the file has been read to its end."""
+
+SLICE_S = 0.05
+"""Longest sleep while waiting for the next tick: bounds how long a stop takes."""
+
+
+def file_stream(path: Path) -> int:
+    """Return the stream number of a recorded file: the first 8 hex digits of SHA-256 of ``file:<base name>``."""
+    return int.from_bytes(hashlib.sha256(f"file:{path.name}".encode()).digest()[:4])
+
+
+class ReplaySource:
+    """A recorded file as a source.
+
+    Pauses longer than ``max_gap`` are cut to it. The pace counts event time against the wall clock.
+    """
+
+    live = False
+    positioned = True
+
+    def __init__(self, url: urls.Replay, volume_scale: int, scales: dict[str, int]) -> None:
+        self._url = url
+        path = Path(url.path)
+        self._replay = Replay(path, stream=file_stream(path), volume_scale=volume_scale, volume_scales=scales)
+        self._state = SourceState.now("stale")
+        self._anchor: tuple[int, int] | None = None
+
+    @property
+    def stream(self) -> int:
+        """Stream number of the file's positions, from its base name."""
+        return self._replay.stream
+
+    def ended_on(self, positions: Sequence[Position]) -> bool:
+        """Whether a tape with these positions has the whole file."""
+        return any(p[0] == self.stream and p[2] == END_OFFSET for p in positions)
+
+    async def open(self, positions: Sequence[Position]) -> None:
+        """Skip the rows that the tape has."""
+        done = [p[2] + 1 for p in positions if p[0] == self.stream]
+        if done:
+            await asyncio.to_thread(self._replay.skip, max(done))
+        self._state = SourceState.now("live")
+
+    async def next(self, max_rows: int) -> Batch | None:
+        """Return the rows whose time has come."""
+        while True:
+            until_ns = None if self._url.pace is None else await self._wait()
+            batch = await asyncio.to_thread(self._replay.take, until_ns, max_rows)
+            if batch is not None:
+                return batch
+            if self._replay.done:
+                self._state = SourceState.now("ended", f"{self._url.path} has been read to its end")
+                return None
+
+    async def saved(self, position: Position) -> None:
+        """Nothing to keep: the tape's position is enough."""
+
+    def state(self) -> SourceState:
+        """Return where the source stands."""
+        return self._state
+
+    @property
+    def lost(self) -> int:
+        """Nothing gets lost here."""
+        return 0
+
+    async def close(self) -> None:
+        """Nothing to let go."""
+
+    async def _wait(self) -> int | None:
+        """Sleep until the next row is due; return the event time that the wall clock has reached."""
+        pace = self._url.pace or 1.0
+        while True:
+            next_ns = await asyncio.to_thread(self._replay.next_time_ns)
+            if next_ns is None:
+                return None
+            now_ns = time.monotonic_ns()
+            if self._anchor is None:
+                self._anchor = (next_ns, now_ns)
+            event_ns, wall_ns = self._anchor
+            reached_ns = event_ns + int((now_ns - wall_ns) * pace)
+            if next_ns <= reached_ns:
+                return reached_ns
+            if next_ns - reached_ns > self._url.max_gap_ns * pace:
+                self._anchor = (next_ns - int(self._url.max_gap_ns * pace), now_ns)
+                continue
+            await asyncio.sleep(min((next_ns - reached_ns) / pace / 1e9, SLICE_S))
