@@ -42,7 +42,7 @@ async def test_a_hanging_rule_costs_one_stall_and_its_own_instrument(stream, tmp
             slow = asyncio.create_task(slow_ones())
             try:
                 await until(
-                    lambda: any(b["instrument"] == "SLOW" for b in served.get("/api/status")["breakers"]),
+                    lambda: any(b["instrument"] == "SLOW" for b in served.board()["breakers"]),
                     "an open breaker",
                 )
                 seen = stream.published
@@ -52,7 +52,7 @@ async def test_a_hanging_rule_costs_one_stall_and_its_own_instrument(stream, tmp
             finally:
                 slow.cancel()
                 await asyncio.gather(slow, return_exceptions=True)
-            breaker = next(b for b in served.get("/api/status")["breakers"] if b["instrument"] == "SLOW")
+            breaker = next(b for b in served.board()["breakers"] if b["instrument"] == "SLOW")
         assert breaker["rule"] == "hangs"
         await until(lambda: not follower.gaps, "no gaps")
     by_instrument = {}

@@ -74,7 +74,7 @@ async def test_an_undecodable_message_is_a_dead_letter_and_the_stream_goes_on(st
             await stream.client.publish("ticks", b'{"instrumentId":"AAPL","price":"ten","volume":1}')
             await stream.publish(1)
             await follower.until(lambda: len(follower.trades) == 1, "the trade behind it")
-            await until(lambda: served.get("/api/status")["counters"]["undecodable"] == 1, "the count")
+            await until(lambda: served.board()["counters"]["undecodable"] == 1, "the count")
         letter = json.loads((served.run_dir / "dead-letters.jsonl").read_text())
         assert letter["offset"] == 1
         assert "price" in letter["error"]
