@@ -238,8 +238,8 @@ mod tests {
             let state = StreamState { first_seq, last_seq: last };
             let mut tracker = Tracker::new(start, true);
             let mut taken = Vec::new();
-            let mut lives = lives.into_iter().chain(std::iter::once((usize::MAX, usize::MAX))).peekable();
-            while let Some((life, dropped)) = lives.next() {
+            let lives = lives.into_iter().chain(std::iter::once((usize::MAX, usize::MAX)));
+            for (life, dropped) in lives {
                 prop_assert_eq!(tracker.begin(true, state), Ok(()));
                 // A server may also start a little earlier than asked.
                 let from = tracker.next.saturating_sub(rewind);

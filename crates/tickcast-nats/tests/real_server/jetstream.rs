@@ -245,11 +245,15 @@ fn without_anybody_pulling_the_stream_keeps_the_messages() {
     publish(&server.publisher("ticks", true), 1..5_001);
     let source = open(JetStreamConfig { max_rows: 200, window: 100, ..config(&server, "ticks") });
     eventually("the handover is full", || source.meters().messages >= 200);
-    // Room for 200 rows, a batch of at most 200 in hand, and at most 150 asked for: nothing else may come.
-    assert!(!{
-        eventually("some", || source.wait(Duration::ZERO));
-        source.meters().messages > 600
+    let consumer = server.api("CONSUMER.NAMES.TICKS", "{}")["consumers"][0].clone();
+    let consumer = format!("CONSUMER.INFO.TICKS.{}", consumer.as_str().expect("a name"));
+    let mut info = serde_json::Value::Null;
+    eventually("nothing more is asked for", || {
+        info = server.api(&consumer, "{}");
+        info["num_waiting"] == 0
     });
+    // 200 rows handed over, at most 200 in hand, at most 150 asked for.
+    assert!(info["delivered"]["stream_seq"].as_u64().is_some_and(|sequence| sequence <= 550), "{info}");
     assert_eq!(read(&source, 5_000), numbered(1..=5_000));
 }
 
