@@ -45,7 +45,7 @@ def test_the_look_up_takes_the_time_it_says():
     assessment, took_s = asyncio.run(timed())
     assert assessment.status == "VALID"
     assert 0 < assessment.limit_used < 1
-    assert 0.009 < took_s
+    assert took_s > 0.009
 
 
 async def test_both_rule_sets_judge():

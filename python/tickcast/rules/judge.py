@@ -104,7 +104,9 @@ class Judge:
         for share in self._shares(run, rule):
             self.notes.count(rule.index, len(share.ticks), len(share.ticks))
             each = Each(run, rule, share, notes=self.notes, sweeper=self._sweeper)
+            self.notes.await_all(run.task, rule.index, share.code)
             await each.judge(self._concurrency)
+            self.notes.await_all(0, 0, MANY)
         run.settle()
 
     def _plain(self, run: Run, rule: Rule) -> None:
@@ -159,21 +161,15 @@ class Judge:
         notes.count(index, 1, rows)
         since = notes.enter(run.task, index, share.code)
         try:
-            answer = rule.function(share.ticks)
+            answer = _read(rule.function(share.ticks), rule, rows)  # reading it may run user code as well
         finally:
             notes.leave(index, since)
-        if rule.info.kind == "enrich":
-            run.verdicts.enrichments[rule.columns[0][1], share.rows] = _numbers(answer, rows)
-        elif isinstance(answer, Outcome):
-            passed = _mask(answer.passed, rows)
-            observed = _figures("observed", answer.observed, rows)
-            limit = _figures("limit", answer.limit, rows)
-            if not passed.all():
-                run.reject(share.rows[~passed], index, observed[~passed], limit[~passed])
-        else:
-            passed = _mask(answer, rows)
-            if not passed.all():
-                run.reject(share.rows[~passed], index)
+        if not isinstance(answer, Outcome):
+            run.verdicts.enrichments[rule.columns[0][1], share.rows] = answer
+        elif not answer.passed.all():
+            failed = ~answer.passed
+            observed, limit = _figures("observed", answer.observed, rows), _figures("limit", answer.limit, rows)
+            run.reject(share.rows[failed], index, observed[failed], limit[failed])
 
     def _each(self, run: Run, rule: Rule, share: Share) -> None:
         notes, index, task, function = self.notes, rule.index, run.task, rule.function
@@ -191,6 +187,19 @@ class Judge:
                 run.raised(rows[place], rule, error)
             finally:
                 notes.leave(index, since)
+
+
+def _read(answer: object, rule: Rule, rows: int) -> Outcome | NDArray[np.float64]:
+    """Return what a rule over columns said, in the form that the contract promises; raises where it has another."""
+    if rule.info.kind == "enrich":
+        return _numbers(answer, rows)
+    if not isinstance(answer, Outcome):
+        return Outcome(_mask(answer, rows))
+    return Outcome(
+        _mask(answer.passed, rows),
+        _figures("observed", answer.observed, rows),
+        _figures("limit", answer.limit, rows),
+    )
 
 
 def _mask(answer: object, rows: int) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -107,6 +107,14 @@ class Messages(asyncio.Protocol):
         self._lost = lost
         self._decode = (_from_worker if of_worker else _from_parent).decode
         self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way to answer: messages may come before whoever opened the connection hears of it."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def send(self, message: msgspec.Struct) -> None:
+        """Send a message."""
+        self._transport.write(pack(message))
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and hand on the messages that are whole."""

@@ -13,6 +13,9 @@ import time
 from typing import Final
 
 __all__ = [
+    "AWAIT_CODE",
+    "AWAIT_RULE",
+    "AWAIT_TASK",
     "BEAT",
     "CHUNK_CODE",
     "CHUNK_SINCE",
@@ -35,7 +38,10 @@ CODE: Final = 3  # the instrument it looks at; MANY: several
 SINCE: Final = 4  # since when, monotonic ns
 CHUNK_CODE: Final = 5  # the same for the run of ticks that the call is part of
 CHUNK_SINCE: Final = 6
-FLAGS: Final = 8  # one word for each slot: 1 once its task was begun
+AWAIT_TASK: Final = 7  # the task whose `async` rule is being awaited, all of it: the rule may not be running now
+AWAIT_RULE: Final = 8
+AWAIT_CODE: Final = 9
+FLAGS: Final = 16  # one word for each slot: 1 once its task was begun
 STATS: Final = 64  # then STAT_WORDS words for each rule: calls, rows, raised, ns spent in user code
 STAT_WORDS: Final = 4
 
@@ -89,6 +95,16 @@ class Notes:
         words[RULE] = 0
         words[CHUNK_CODE] = code
         words[CHUNK_SINCE] = _now()
+
+    def await_all(self, task: int, rule: int, code: int) -> None:
+        """Note that an ``async`` rule is awaited for one instrument or ``MANY``; rule 0: no longer.
+
+        Of several batches at once the last one counts: it is read of parts that a worker has alone.
+        """
+        words = self.words
+        words[AWAIT_TASK] = task
+        words[AWAIT_CODE] = code
+        words[AWAIT_RULE] = rule
 
     def leave(self, rule: int, since: int) -> None:
         """Clear the note and add the time spent to the rule's."""

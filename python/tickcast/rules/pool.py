@@ -18,10 +18,11 @@ import numpy as np
 
 from tickcast.rules.base import Books, Policy
 from tickcast.rules.messages import Init, Order, Verdict
+from tickcast.rules.notes import SINCE
 from tickcast.rules.parts import Batch, Part
 from tickcast.rules.prober import ProbeProcess, Prober
 from tickcast.rules.process import WorkerProcess
-from tickcast.rules.recovery import Finding, after_death, find_stall, suspicious
+from tickcast.rules.recovery import Finding, after_death, find_stall
 from tickcast.rules.slots import SLOT_ROWS
 from tickcast.rules.spares import Spares
 from tickcast.rules.state import RulesState, WorkerState
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["PoolRunner"]
 
 _WATCHES_PER_DEADLINE: Final = 10
+_DOWN_PAUSE_S: Final = 0.5
 _DOWN_FAILURES: Final = 3
 """Starts in a row that fail before ticks without a worker are judged by policy."""
 
@@ -44,7 +46,7 @@ _DOWN_FAILURES: Final = 3
 class _Lane:
     """One share of the instruments, and the worker that judges it."""
 
-    __slots__ = ("finding", "flight", "heard_ns", "queue", "respawns", "worker")
+    __slots__ = ("finding", "flight", "heard_ns", "long_call", "queue", "respawns", "worker")
 
     def __init__(self) -> None:
         self.worker: WorkerProcess | None = None
@@ -54,6 +56,8 @@ class _Lane:
         self.finding: Finding | None = None
         """Why the worker was killed; None: it was not."""
         self.heard_ns = 0
+        self.long_call = (0, 0)
+        """Of a call seen twice: since when, and how long the worker had then waited for a processor, ns."""
         self.respawns = 0
 
     @property
@@ -68,7 +72,8 @@ class PoolRunner:
     Args:
         spec: Names the rule set for the workers to import.
         expected: What it must declare; None: whatever it does.
-        workers: Number of lanes; a warm spare comes to them.
+        workers: Number of lanes.
+        spares: Warm spares beside them.
         deadline_s: Seconds for one call of a rule.
         policy: Verdict where a rule is not available.
         concurrency: Ticks of one batch that an ``async`` rule is asked about at once.
@@ -80,17 +85,19 @@ class PoolRunner:
         expected: Declaration | None,
         *,
         workers: int,
+        spares: int,
         deadline_s: float,
         policy: Policy,
         concurrency: int,
     ) -> None:
+        self._spare_count = spares
         self._deadline_ns = int(deadline_s * 1e9)
         self._period_s = deadline_s / _WATCHES_PER_DEADLINE
         self._policy = policy
         self._init = Init(spec, list(sys.path), deadline_s, policy == "fail-open", concurrency, 0)
         self._lanes = [_Lane() for _ in range(workers)]
         self._lane_of: dict[int, _Lane] = {}
-        self._spares = Spares(self._spawn, expected, workers + 1, self._came_up, self._did_not_come_up)
+        self._spares = Spares(self._spawn, expected, workers, self._came_up, self._did_not_come_up)
         self._started: asyncio.Future[None] | None = None
         self._books: Books | None = None
         self._prober: Prober | None = None
@@ -228,8 +235,12 @@ class PoolRunner:
             self._dispatch(lane)
         at_work = self._at_work()
         self._spares.fill(at_work)
+        if at_work < len(self._lanes) and self._spares.pause_s > _DOWN_PAUSE_S and self._down is None:
+            self._down = "rule workers keep ending soon after their start"
+            self._staff()
         if at_work == len(self._lanes) and self._started is not None and not self._started.done():
             self._started.set_result(None)
+            self._spares.want(len(self._lanes) + self._spare_count, at_work)  # not before: they would slow the start
 
     def _at_work(self) -> int:
         return sum(lane.worker is not None for lane in self._lanes)
@@ -253,11 +264,10 @@ class PoolRunner:
         lane.flight = {}
         lane.worker = None
         lane.respawns += 1
-        if lane.finding is None:
-            books.counters.deaths += 1
+        finding = lane.finding
+        books.counters.deaths += finding is None
+        if finding is None or not finding.rule:
             finding = after_death(slots.words, [part for part, slot in flight if slots.begun(slot)])
-        else:
-            finding = lane.finding
         parts = {part.number: part for part, _ in flight}
         books.counters.retries += len(parts)
         blamed = parts.get(finding.part)
@@ -270,6 +280,7 @@ class PoolRunner:
                 books.counters.isolations += not blamed.isolate
                 blamed.isolate.add(finding.rule)
         for part in finding.hopeless:
+            self._down = "rule workers keep ending outside of any rule"
             if parts.pop(part.number, None) is not None:
                 self._by_policy(part)
         lane.queue.extendleft(reversed(parts.values()))
@@ -348,10 +359,8 @@ class PoolRunner:
         for lane in self._lanes:
             worker = lane.worker
             if awake and worker is not None and worker.slots is not None and lane.flight and lane.finding is None:
-                if suspicious(worker.slots.words, now_ns, self._deadline_ns):
-                    # A hang costs two workers: the one it is found on, and the one that finds the instrument.
-                    self._spares.want_more(len(self._lanes) + 2, self._at_work())
-                lane.finding = find_stall(worker.slots.words, now_ns, lane.heard_ns, self._deadline_ns)
+                grace_ns = self._grace_ns(lane, worker, now_ns)
+                lane.finding = find_stall(worker.slots.words, now_ns - grace_ns, lane.heard_ns, self._deadline_ns)
                 if lane.finding is not None:
                     assert self._books is not None
                     self._books.counters.hangs += 1
@@ -359,3 +368,14 @@ class PoolRunner:
         self._timer = None
         if any(lane.flight for lane in self._lanes) and not self._closed:
             self._timer = asyncio.get_running_loop().call_later(self._period_s, self._watch)
+
+    def _grace_ns(self, lane: _Lane, worker: WorkerProcess, now_ns: int) -> int:
+        """Return how long the call under way waited for a processor: up to a deadline, that is not the rule's doing."""
+        assert worker.slots is not None
+        since_ns = worker.slots.words[SINCE]
+        if now_ns - since_ns < self._period_s * 1e9:
+            return 0
+        queued_ns = worker.queued_ns()
+        if lane.long_call[0] != since_ns:
+            lane.long_call = since_ns, queued_ns
+        return min(queued_ns - lane.long_call[1], self._deadline_ns)

@@ -1,6 +1,9 @@
 """A rule worker as its parent sees it: a fresh interpreter, a socket to it, and memory shared with it.
 
 Not `multiprocessing`: a fork would inherit the processor's threads, locks and sockets in whatever state they are in.
+
+Workers ask the kernel to die with their parent, which to the kernel is the *thread* that started them: the runner's
+event loop must run in a thread that lives as long as the runner does.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tickcast.errors import RuleError
@@ -109,10 +113,19 @@ class WorkerProcess:
             except ProcessLookupError:  # before it leads a group of its own, or just gone
                 self._process.kill()
 
+    def queued_ns(self) -> int:
+        """Return how long its main thread has waited for a processor so far, ns; 0 where the kernel doesn't say."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1])
+        except (OSError, IndexError):
+            return 0
+
     async def stop(self) -> None:
         """Let the process end by itself, for a moment; then kill it."""
         self.retired = True
-        if self._transport is not None:
+        if self.slots is None:
+            self.kill()  # it has not judged anything yet: nothing to wait for
+        elif self._transport is not None:
             self._transport.close()
         try:
             async with asyncio.timeout(_STOP_S):

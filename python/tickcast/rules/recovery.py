@@ -5,14 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tickcast.rules.notes import BEAT, CHUNK_CODE, CHUNK_SINCE, CODE, MANY, RULE, SINCE, TASK
+from tickcast.rules.notes import (
+    AWAIT_CODE,
+    AWAIT_RULE,
+    AWAIT_TASK,
+    BEAT,
+    CHUNK_CODE,
+    CHUNK_SINCE,
+    CODE,
+    MANY,
+    RULE,
+    SINCE,
+    TASK,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tickcast.rules.parts import Part
 
-__all__ = ["Finding", "after_death", "find_stall", "suspicious"]
+__all__ = ["Finding", "after_death", "find_stall"]
 
 _STALL_DEADLINES: Final = 4
 _STALL_NS: Final = 1_000_000_000
@@ -57,19 +69,18 @@ def find_stall(words: Sequence[int], now_ns: int, heard_ns: int, deadline_ns: in
     return None
 
 
-def suspicious(words: Sequence[int], now_ns: int, deadline_ns: int) -> bool:
-    """Return whether a call has used up half of its deadline: it may be about to hang."""
-    return bool(words[RULE]) and now_ns - min(words[SINCE], words[CHUNK_SINCE]) > deadline_ns // 2
-
-
 def after_death(words: Sequence[int], begun: list[Part]) -> Finding:
     """Return what to blame for a worker that ended by itself, having begun with these parts.
 
     Once is nobody's fault: the part is tried again. A second time it is isolated, unless both times the very same rule
     and instrument were at it; a worker that dies on an isolated part has named its culprit.
     """
-    noted = next((part for part in begun if part.number == words[TASK]), None) if words[RULE] else None
-    finding = Finding(hopeless=[])
+    rule, code, number = words[RULE], words[CODE], words[TASK]
+    if not rule:  # between two awaits of a rule, then, if it was any rule's doing; of a part alone one knows which
+        rule, code, number = words[AWAIT_RULE], words[AWAIT_CODE], words[AWAIT_TASK]
+        rule *= any(part.number == number and part.isolate for part in begun)
+    noted = next((part for part in begun if part.number == number), None) if rule else None
+    finding = Finding()
     for part in begun:
         if noted is None:
             part.deaths.append((0, MANY))
@@ -80,7 +91,6 @@ def after_death(words: Sequence[int], begun: list[Part]) -> Finding:
             finding.hopeless.append(part)
     if noted is None:
         return finding
-    rule, code = words[RULE], words[CODE]
     again = (rule, code) in noted.deaths
     noted.deaths.append((rule, code))
     if len(noted.deaths) == 1:

@@ -22,6 +22,7 @@ def make_runner(
     spec: str | None,
     *,
     workers: int = 1,
+    spares: int = 2,
     deadline_s: float = 0.25,
     policy: str = "fail-closed",
     concurrency: int = 256,
@@ -32,7 +33,9 @@ def make_runner(
         rule_set: The rules. None with a ``spec``: workers import them, this process never does (in line it must).
         spec: Names them for the workers; None: where the module of ``rule_set`` is found to hold it. None with no rule
             set either: no rules, everything is VALID.
-        workers: Worker processes, a warm spare comes to them; 0: in line.
+        workers: Worker processes; 0: in line.
+        spares: Further ones that stand by with the rules imported. A hang costs two workers, the one it is found on and
+            the one that finds the instrument: with fewer than two the stall is longer by the start of a process.
         deadline_s: Seconds for one call of a rule: of columns a batch, of plain per-tick rules a run of 64 ticks, of
             ``async`` ones a tick.
         policy: ``fail-closed`` (INVALID) or ``fail-open`` (UNKNOWN) where a rule is not available.
@@ -43,10 +46,10 @@ def make_runner(
     """
     if policy not in get_args(Policy):
         raise RuleError(f"policy must be fail-closed or fail-open, was {policy!r}")
-    if workers < 0 or deadline_s <= 0 or concurrency < 1:
+    if min(workers, spares) < 0 or deadline_s <= 0 or concurrency < 1:
         raise RuleError(
-            "rule workers must be >= 0, the deadline > 0 and the concurrency >= 1, "
-            f"were {workers}, {deadline_s:g} s and {concurrency}"
+            "rule workers and spares must be >= 0, the deadline > 0 and the concurrency >= 1, "
+            f"were {workers}, {spares}, {deadline_s:g} s and {concurrency}"
         )
     chosen: Policy = "fail-open" if policy == "fail-open" else "fail-closed"
     if rule_set is None and spec is None:
@@ -56,7 +59,9 @@ def make_runner(
         return InlineRunner(rules, deadline_s=deadline_s, policy=chosen, concurrency=concurrency)
     name = spec if spec is not None else _name_of(rule_set)
     expected = rule_set.declaration() if rule_set is not None else None
-    return PoolRunner(name, expected, workers=workers, deadline_s=deadline_s, policy=chosen, concurrency=concurrency)
+    return PoolRunner(
+        name, expected, workers=workers, spares=spares, deadline_s=deadline_s, policy=chosen, concurrency=concurrency
+    )
 
 
 def _name_of(rule_set: RuleSet | None) -> str:

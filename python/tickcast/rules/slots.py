@@ -45,7 +45,7 @@ class Slots:
     Args:
         fd: A memory file; the parent's side makes it as long as needed.
         declaration: Of the rule set: numbers of rules and enrichments.
-        slots: Number of slots, at most 56.
+        slots: Number of slots, at most 48.
         rows: Ticks that one slot holds.
         create: Whether this is the parent's side.
 

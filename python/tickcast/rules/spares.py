@@ -77,11 +77,15 @@ class Spares:
         for _ in range(missing):
             self._start()
 
-    def want_more(self, wanted: int, at_work: int) -> None:
-        """Have at least ``wanted`` processes from now on."""
-        if wanted > self._wanted:
-            self._wanted = wanted
-            self.fill(at_work)
+    def want(self, wanted: int, at_work: int) -> None:
+        """Have this many processes in all from now on."""
+        self._wanted = wanted
+        self.fill(at_work)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds until the next start is tried; 0: no back-off is on."""
+        return max(self._timer.when() - asyncio.get_running_loop().time(), 0.0) if self._timer is not None else 0.0
 
     def take(self) -> WorkerProcess | None:
         """Return a warm process, if there is one."""
@@ -89,7 +93,6 @@ class Spares:
 
     def gone(self, worker: WorkerProcess, killed: bool) -> None:
         """Take notice of a process that ended; ``killed``: on purpose."""
-        self.starting.discard(worker)
         if worker in self.waiting:
             self.waiting.remove(worker)
         ready_s = self._ready_s.pop(worker.pid, None)

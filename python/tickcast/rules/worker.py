@@ -55,7 +55,10 @@ def main() -> None:
     except RuleError as error:
         connection.sendall(pack(Failed(str(error))))
         return
-    connection.sendall(hello)
+    try:
+        connection.sendall(hello)
+    except BrokenPipeError:
+        return  # not wanted any more
     # What lives by now lives for ever: collections leave it alone, and come rarely for what rules leave behind.
     gc.collect()
     gc.freeze()
@@ -78,7 +81,7 @@ class _Worker:
         self._beating = False
         self._loop = asyncio.get_running_loop()
         self.closed = asyncio.Event()
-        self.transport: asyncio.WriteTransport | None = None
+        self.messages: Final = Messages(self.receive, self.closed.set, of_worker=False)
 
     def receive(self, message: Setup | Order) -> None:
         """Take a message of the parent."""
@@ -121,13 +124,12 @@ class _Worker:
 
     def _answer(self, run: Run, slot: int) -> None:
         assert self._slots is not None
-        assert self.transport is not None
         verdicts = run.finish()
         out = self._slots.answer(slot, len(verdicts))
         for name in ("status", "rule", "reason", "observed", "limit", "enrichments"):
             getattr(out, name)[...] = getattr(verdicts, name)
         texts = [text for text, free in zip(verdicts.reasons, verdicts.is_text, strict=True) if free]
-        self.transport.write(pack(Verdict(run.task, texts, run.late)))
+        self.messages.send(Verdict(run.task, texts, run.late))
 
     def _beat(self) -> None:
         """Show that the event loop turns, as long as there is something to do."""
@@ -141,9 +143,8 @@ class _Worker:
 async def _serve(connection: socket.socket, memory_fd: int, rule_set: RuleSet, init: Init) -> None:
     worker = _Worker(memory_fd, rule_set, init)
     connection.setblocking(False)
-    messages = Messages(worker.receive, worker.closed.set, of_worker=False)
     loop = asyncio.get_running_loop()
-    worker.transport, _ = await loop.create_unix_connection(lambda: messages, sock=connection)
+    await loop.create_unix_connection(lambda: worker.messages, sock=connection)
     await worker.closed.wait()
 
 
