@@ -39,9 +39,9 @@ def write_rules(folder: Path, source: str, name: str | None = None) -> str:
 
 @asynccontextmanager
 async def running(folder: Path, source: str, **options):
-    """Yield a started runner on these rules; 250 ms, one worker, fail-closed unless said otherwise."""
+    """Yield a started runner on these rules; 250 ms, one worker and one spare, fail-closed unless said otherwise."""
     spec = write_rules(folder, source)
-    runner = make_runner(None, spec, **({"workers": 1} | options))
+    runner = make_runner(None, spec, **({"workers": 1, "spares": 1} | options))
     await runner.start()
     try:
         yield runner
@@ -91,7 +91,7 @@ async def until(condition, timeout_s=20.0):
     return value
 
 
-async def warm(runner, spares=2):
+async def warm(runner, spares=1):
     """Wait until spares stand by."""
     await until(lambda: [w.state for w in runner.state().workers if w.role == "spare"].count("idle") >= spares)
 

@@ -77,7 +77,7 @@ def batches(tape, cuts):
 
 
 async def judged(tape, cuts, spec, workers):
-    runner = make_runner(None, spec, workers=workers, deadline_s=5.0)
+    runner = make_runner(None, spec, workers=workers, spares=0, deadline_s=5.0)
     await runner.start()
     try:
         verdicts = await asyncio.gather(*[runner.submit(ticks) for ticks in batches(tape, cuts)])
@@ -96,7 +96,7 @@ async def test_results_depend_neither_on_workers_nor_on_batches(tmp_path, seed):
     random = np.random.default_rng(seed + 100)
     tape = tape_of(seed)
     results = []
-    for workers in (0, 0, 1, 2, 3):
+    for workers in (0, 0, 1, 3):
         sys.modules.pop(spec.partition(":")[0], None)  # its counts begin anew, as in a fresh worker
         cuts = sorted(random.choice(len(tape[0]), random.integers(0, 60), replace=False).tolist())
         results.append(await judged(tape, cuts, spec, workers))
@@ -107,7 +107,7 @@ async def test_results_depend_neither_on_workers_nor_on_batches(tmp_path, seed):
 
 async def test_a_batch_larger_than_a_slot_is_cut_and_put_together(tmp_path):
     source = "@rules.check(reason='odd')\ndef even(ticks): return ticks.timestamp_ns % 2 == 0"
-    async with running(tmp_path, source) as run:
+    async with running(tmp_path, source, spares=0) as run:
         codes = np.arange(20_000) % len(NAMES)
         verdicts = await run.submit(ticks_of(codes))
         assert (verdicts.status == VALID).tolist() == [row % 2 == 0 for row in range(20_000)]
@@ -116,7 +116,7 @@ async def test_a_batch_larger_than_a_slot_is_cut_and_put_together(tmp_path):
 
 async def test_many_batches_are_under_way_at_once(tmp_path):
     source = "@rules.check_each\nasync def waits(tick): await asyncio.sleep(0.1)"
-    async with running(tmp_path, source) as run:
+    async with running(tmp_path, source, spares=0) as run:
         await run.submit(ticks_of([0]))
         began = time.monotonic()
         await asyncio.gather(*(run.submit(ticks_of(ALL)) for _ in range(8)))
@@ -125,7 +125,7 @@ async def test_many_batches_are_under_way_at_once(tmp_path):
 
 async def test_an_instrument_stays_with_its_worker(tmp_path):
     source = "rules.enrich('pid')(lambda ticks: np.full(len(ticks), float(os.getpid())))"
-    async with running(tmp_path, source, workers=2) as run:
+    async with running(tmp_path, source, workers=2, spares=0) as run:
         verdicts = [await run.submit(ticks_of(ALL)) for _ in range(3)]
         assert len({each.enrichments.tobytes() for each in verdicts}) == 1
         assert set(verdicts[0].enrichments[0].tolist()) == {float(pid) for pid in pids(run)}
@@ -140,7 +140,7 @@ async def test_rules_may_keep_views_of_their_ticks(tmp_path):
             kept.append(ticks.price)
             return np.full(len(ticks), kept[0][0])
     """
-    async with running(tmp_path, source) as run:
+    async with running(tmp_path, source, spares=0) as run:
         for price in range(1, 30):
             verdicts = await run.submit(ticks_of([0], price=float(price)))
             assert verdicts.enrichments.tolist() == [[1.0]]
