@@ -25,7 +25,7 @@ mod market;
 
 pub use faults::FaultKind;
 
-use crate::decode::Format;
+use crate::decode::{Format, push_coded};
 use crate::encode::{json, proto};
 use crate::{Decoded, Error, Result};
 use arrivals::Arrivals;
@@ -238,13 +238,7 @@ impl Sim {
             *batch = self.batches;
             *code = out.ticks.names.intern(self.market.id(print.instrument));
         }
-        let t = &mut out.ticks;
-        t.instrument.push(*code);
-        t.price.push(print.price);
-        t.volume.push(print.volume);
-        t.timestamp_ns.push(timestamp_ns);
-        t.message.push(message);
-        t.index.push(0);
+        push_coded(&mut out.ticks, *code, (print.price, print.volume, timestamp_ns), (message, 0));
     }
 
     #[cold]

@@ -194,7 +194,7 @@ fn volumes_are_scaled_exactly_per_instrument_or_refused() {
     let errors: Vec<_> = decoded.undecodable.iter().map(|u| u.error.to_string()).collect();
     assert_eq!(errors[0], "volume: must be a multiple of 1/1000, was 0.0001 (at byte 196)");
     assert_eq!(errors[1], "volume: must fit int64 once multiplied by 100000000, was 92233720369 (at byte 254)");
-    assert_eq!(errors[2], "volume: must fit int64 once multiplied by 100000000, was 9223372036854775807 (at byte 0)");
+    assert_eq!(errors[2], "volume: must fit int64 once multiplied by 100000000, was 9223372036854775807 (at byte 15)");
 
     for scale in [0, 2, 20, 10_000_000_000_000_000_000] {
         let wrong = Options { volume_scale: scale, ..Options::default() };

@@ -6,7 +6,8 @@
 
 use super::decimal::{self, Refused};
 use super::error::{At, DecodeError, shown, shown_bytes};
-use super::{Options, reserve};
+use super::ids::Ids;
+use super::{Options, Target, reserve};
 use crate::{Decoded, Error, Result, Undecodable};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
@@ -101,6 +102,7 @@ impl<R: Read> CsvReader<R> {
     pub fn next_batch(&mut self, max_rows: usize) -> Result<Option<CsvBatch>> {
         let mut batch = CsvBatch { first_row: self.next_row, ..CsvBatch::default() };
         reserve(&mut batch.decoded.ticks, max_rows.min(65_536));
+        let mut ids = Ids::new();
         while batch.rows < max_rows.clamp(1, u32::MAX as usize) as u64 {
             let line = match self.lines.next_line() {
                 Ok(Some(line)) => line,
@@ -116,7 +118,8 @@ impl<R: Read> CsvReader<R> {
             }
             let message = batch.rows as u32;
             batch.rows += 1;
-            if let Err(error) = push(&mut batch.decoded, message, &line, &self.options) {
+            let mut target = Target { out: &mut batch.decoded, ids: &mut ids, message, options: &self.options };
+            if let Err(error) = push(&mut target, &line) {
                 let bytes = line.bytes.to_vec();
                 batch.decoded.undecodable.push(Undecodable { message, index: None, bytes, error });
             }
@@ -227,7 +230,7 @@ struct Line<'a> {
 }
 
 /// Appends the tick of a row.
-fn push(out: &mut Decoded, message: u32, line: &Line<'_>, options: &Options) -> std::result::Result<(), DecodeError> {
+fn push(target: &mut Target<'_>, line: &Line<'_>) -> std::result::Result<(), DecodeError> {
     let at = At::Line(line.number);
     let record;
     let fields = if line.bytes.contains(&b'"') {
@@ -238,14 +241,10 @@ fn push(out: &mut Decoded, message: u32, line: &Line<'_>, options: &Options) -> 
     };
     let [id, price, volume, timestamp_ns] =
         fields.map_err(|n| columns(line, format!("{n} in {}", shown_bytes(line.bytes))))?;
-    let utf8 =
-        |field, bytes| std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8 { field, was: shown_bytes(bytes), at });
-    let (id, price) = (utf8("instrument_id", id)?, utf8("price", price)?);
     let price = double(price, at)?;
-    let volume = int64("volume", volume, options.scale_of(id), at)?;
+    let volume = int64("volume", volume, target.scale_of(id), at)?;
     let timestamp_ns = if timestamp_ns.is_empty() { 0 } else { int64("timestamp_ns", timestamp_ns, 1, at)? };
-    out.ticks.push(id, price, volume, timestamp_ns, message, 0);
-    Ok(())
+    target.push(id, (price, volume, timestamp_ns), 0).map_err(|_| not_utf8("instrument_id", id, at))
 }
 
 fn columns(line: &Line<'_>, found: String) -> DecodeError {
@@ -274,7 +273,15 @@ fn quoted(line: &[u8]) -> Option<csv::ByteRecord> {
     reader.read_byte_record(&mut record).ok().map(|_| record)
 }
 
-fn double(text: &str, at: At) -> std::result::Result<f64, DecodeError> {
+fn not_utf8(field: &'static str, bytes: &[u8], at: At) -> DecodeError {
+    DecodeError::Utf8 { field, was: shown_bytes(bytes), at }
+}
+
+fn double(bytes: &[u8], at: At) -> std::result::Result<f64, DecodeError> {
+    if let Some(value) = decimal::plain_double(bytes) {
+        return Ok(value);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| not_utf8("price", bytes, at))?;
     decimal::double(text).or_else(|refused| match (refused, text.parse::<f64>()) {
         // NaN and inf are doubles, for the screen to refuse; digits that overflow are not.
         (Refused::OutOfRange, Ok(value)) if !text.contains(|c: char| c.is_ascii_digit()) => Ok(value),

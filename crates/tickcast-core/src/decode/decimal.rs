@@ -22,25 +22,47 @@ pub(super) fn scaled(text: &[u8], scale: u64) -> Result<i64, Refused> {
     }
 }
 
-/// At most 18 digits and a sign: what nearly all integers are.
+/// At most 19 digits and a sign, and no overflow: what nearly all integers are.
 #[inline]
 fn small(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
+    let (negative, mut digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
     };
-    if digits.is_empty() || digits.len() > 18 {
+    if digits.is_empty() || digits.len() > 19 {
         return None;
     }
-    let mut value = 0i64;
+    // 19 digits are less than 2^64.
+    let mut value = 0u64;
+    while let Some((eight, rest)) = digits.split_first_chunk::<8>() {
+        value = value * 100_000_000 + eight_digits(u64::from_le_bytes(*eight))?;
+        digits = rest;
+    }
     for digit in digits {
         let digit = digit.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        value = value * 10 + i64::from(digit);
+        value = value * 10 + u64::from(digit);
     }
+    let value = i64::try_from(value).ok()?;
     Some(if negative { -value } else { value })
+}
+
+/// The value of eight digits, the first one in the lowest byte; `None` if one is no digit.
+#[inline]
+fn eight_digits(word: u64) -> Option<u64> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let digits = word.wrapping_sub(ONES * b'0' as u64);
+    // Adding 0x76 to a byte above 9 sets its highest bit; a borrow has set one already.
+    if (digits | digits.wrapping_add(ONES * 0x76)) & (ONES * 0x80) != 0 {
+        return None;
+    }
+    // Neighbours are joined: to pairs, to fours, to all eight.
+    let pairs = digits.wrapping_mul(10) + (digits >> 8);
+    let fours = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let rest = (pairs >> 16 & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    Some(fours.wrapping_add(rest) >> 32)
 }
 
 /// The parts of a decimal number: `mantissa` · 10^`exponent`, the mantissa without trailing zeros.
@@ -233,6 +255,14 @@ mod tests {
                 i64::try_from(value).map_err(|_| Refused::OutOfRange)
             };
             prop_assert_eq!(scaled(text.as_bytes(), 10u64.pow(power)), expected);
+        }
+
+        #[test]
+        fn small_integers_are_those_of_the_standard_library(text in "-?[0-9]{1,20}", spoil in 0usize..40, byte: u8) {
+            let mut text = text.into_bytes();
+            if let Some(place) = text.get_mut(spoil) { *place = byte }
+            let expected = std::str::from_utf8(&text).ok().filter(|t| !t.starts_with('+')).and_then(|t| t.parse::<i64>().ok());
+            prop_assert_eq!(small(&text), expected.filter(|v| *v != i64::MIN && text.len() - usize::from(*v < 0 || text[0] == b'-') <= 19));
         }
 
         #[test]

@@ -21,13 +21,17 @@
 pub mod csv;
 mod decimal;
 mod error;
+mod ids;
 mod json;
 mod proto;
 
 pub use error::{At, DecodeError};
+pub(crate) use ids::push_coded;
 
 use crate::{Decoded, Error, Result, TickBatch, Undecodable};
+use ids::Ids;
 use std::collections::HashMap;
+use std::str::Utf8Error;
 
 /// Most ticks in a message: its index must fit 16 bits of the trade id.
 pub const MAX_TICKS: usize = 65_535;
@@ -53,7 +57,7 @@ impl Format {
     pub fn detect(payload: &[u8]) -> Format {
         let blank = payload.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count();
         match payload.get(blank) {
-            Some(b'{' | b'[') if blank == 0 || proto::tick(payload, 0).is_err() => Format::Json,
+            Some(b'{' | b'[') if blank == 0 || !proto::is_tick(payload) => Format::Json,
             _ => Format::Proto,
         }
     }
@@ -122,24 +126,76 @@ pub fn decode<'a>(payloads: impl IntoIterator<Item = (Option<Format>, &'a [u8])>
     let payloads = payloads.into_iter();
     let mut out = Decoded::default();
     reserve(&mut out.ticks, payloads.size_hint().0);
+    let mut ids = Ids::new();
     for (message, (format, payload)) in payloads.enumerate() {
-        decode_payload(&mut out, message as u32, format, payload, options);
+        decode_one(&mut out, &mut ids, message as u32, format, payload, options);
     }
     out
 }
 
 /// Decodes one payload and appends its ticks, and what could not be decoded of it, as those of message `message`.
+///
+/// [`decode`] is faster for many.
 pub fn decode_payload(out: &mut Decoded, message: u32, format: Option<Format>, payload: &[u8], options: &Options) {
+    decode_one(out, &mut Ids::new(), message, format, payload, options);
+}
+
+#[inline]
+fn decode_one(
+    out: &mut Decoded,
+    ids: &mut Ids,
+    message: u32,
+    format: Option<Format>,
+    payload: &[u8],
+    options: &Options,
+) {
     let (ticks, undecodable) = (out.ticks.len(), out.undecodable.len());
+    let mut target = Target { out, ids, message, options };
     let done = match format.unwrap_or_else(|| Format::detect(payload)) {
-        Format::Proto => proto::single(out, message, payload, options),
-        Format::ProtoBatch => proto::batch(out, message, payload, options),
-        Format::Json => json::payload(out, message, payload, options),
+        Format::Proto => proto::single(&mut target, payload),
+        Format::ProtoBatch => proto::batch(&mut target, payload),
+        Format::Json => json::payload(&mut target, payload),
     };
     if let Err(error) = done {
         out.ticks.truncate(ticks);
         out.undecodable.truncate(undecodable);
         out.undecodable.push(Undecodable { message, index: None, bytes: payload.to_vec(), error });
+    }
+}
+
+/// Where the ticks of a payload go.
+struct Target<'t> {
+    out: &'t mut Decoded,
+    ids: &'t mut Ids,
+    message: u32,
+    options: &'t Options,
+}
+
+impl Target<'_> {
+    /// The factor for volumes of the instrument with this id; one that is not UTF-8 has none of its own.
+    #[inline]
+    fn scale_of(&self, id: &[u8]) -> u64 {
+        if self.options.per_instrument_scale.is_empty() {
+            return self.options.volume_scale;
+        }
+        self.options.scale_of(std::str::from_utf8(id).unwrap_or_default())
+    }
+
+    /// Appends a tick; the last thing to do, so that what is refused leaves no id behind.
+    ///
+    /// # Errors
+    /// The id is not UTF-8.
+    #[inline]
+    fn push(&mut self, id: &[u8], numbers: (f64, i64, i64), index: u16) -> std::result::Result<(), Utf8Error> {
+        let code = self.ids.code(&mut self.out.ticks.names, id)?;
+        push_coded(&mut self.out.ticks, code, numbers, (self.message, index));
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse(&mut self, index: u16, bytes: &[u8], error: DecodeError) {
+        let (message, bytes) = (self.message, bytes.to_vec());
+        self.out.undecodable.push(Undecodable { message, index: Some(index), bytes, error });
     }
 }
 

@@ -7,8 +7,8 @@
 //! Source: "Encoding" of the Protocol Buffers documentation.
 
 use super::error::{At, DecodeError, shown_bytes};
-use super::{MAX_TICKS, Options};
-use crate::{Decoded, Undecodable};
+use super::{MAX_TICKS, Target};
+use std::str::Utf8Error;
 
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
@@ -25,76 +25,90 @@ const FIELDS: [(&str, u8); 4] =
 const MAX_DEPTH: u32 = 64;
 
 /// One tick as it stands in the bytes; proto3 defaults for what is absent.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Fields<'a> {
-    pub id: &'a str,
-    pub price: f64,
-    pub volume: i64,
-    pub timestamp_ns: i64,
+#[derive(Default)]
+struct Fields<'a> {
+    /// Not yet known to be UTF-8.
+    id: &'a [u8],
+    /// Where it begins in the payload.
+    id_at: usize,
+    price: f64,
+    volume: i64,
+    /// Where it begins in the payload.
+    volume_at: usize,
+    timestamp_ns: i64,
 }
 
 /// Appends the one tick of a payload.
-pub(super) fn single(out: &mut Decoded, message: u32, payload: &[u8], options: &Options) -> Result<(), DecodeError> {
-    push(out, message, 0, &tick(payload, 0)?, 0, options)
+#[inline]
+pub(super) fn single(target: &mut Target<'_>, payload: &[u8]) -> Result<(), DecodeError> {
+    push(target, 0, &tick(payload, 0)?)
 }
 
 /// Appends the ticks of a batch. A tick that is wrong within is undecodable alone: the framing around it holds.
-pub(super) fn batch(out: &mut Decoded, message: u32, payload: &[u8], options: &Options) -> Result<(), DecodeError> {
+pub(super) fn batch(target: &mut Target<'_>, payload: &[u8]) -> Result<(), DecodeError> {
     let mut reader = Reader { bytes: payload, at: 0, base: 0 };
     let mut count = 0usize;
-    while reader.at < payload.len() {
-        let (start, tag) = (reader.at, reader.tag()?);
-        if tag >> 3 != 1 {
-            reader.skip(tag, start, 0)?;
-            continue;
+    while let Some(&first) = payload.get(reader.at) {
+        let start = reader.at;
+        if first == 0x0a {
+            reader.at += 1;
+        } else {
+            let tag = reader.tag()?;
+            if tag >> 3 != 1 {
+                reader.skip(tag, start, 0)?;
+                continue;
+            }
+            expect_wire("ticks", LENGTH, tag, reader.place(start))?;
         }
-        expect_wire("ticks", LENGTH, tag, reader.place(start))?;
         let bytes = reader.length_delimited("ticks")?;
         if count == MAX_TICKS {
             return Err(DecodeError::TooManyTicks { at: reader.place(start) });
         }
-        let (index, base) = (count as u16, reader.at - bytes.len());
+        let index = count as u16;
         count += 1;
-        if let Err(error) = tick(bytes, base).and_then(|fields| push(out, message, index, &fields, base, options)) {
-            out.undecodable.push(Undecodable { message, index: Some(index), bytes: bytes.to_vec(), error });
+        if let Err(error) = tick(bytes, reader.at - bytes.len()).and_then(|fields| push(target, index, &fields)) {
+            target.refuse(index, bytes, error);
         }
     }
     Ok(())
 }
 
+/// Whether a payload is a tick from end to end.
+pub(super) fn is_tick(payload: &[u8]) -> bool {
+    tick(payload, 0).is_ok_and(|fields| std::str::from_utf8(fields.id).is_ok())
+}
+
 #[inline]
-fn push(
-    out: &mut Decoded,
-    message: u32,
-    index: u16,
-    fields: &Fields<'_>,
-    base: usize,
-    options: &Options,
-) -> Result<(), DecodeError> {
-    let scale = options.scale_of(fields.id);
+fn push(target: &mut Target<'_>, index: u16, fields: &Fields<'_>) -> Result<(), DecodeError> {
+    let scale = target.scale_of(fields.id);
     let volume = fields.volume.checked_mul(scale as i64).ok_or_else(|| DecodeError::OutOfRange {
         field: "volume",
         kind: "int64",
         scale,
         was: fields.volume.to_string(),
-        at: At::Byte(base),
+        at: At::Byte(fields.volume_at),
     })?;
-    out.ticks.push(fields.id, fields.price, volume, fields.timestamp_ns, message, index);
-    Ok(())
+    target.push(fields.id, (fields.price, volume, fields.timestamp_ns), index).map_err(|e| not_utf8(fields, e))
+}
+
+#[cold]
+fn not_utf8(fields: &Fields<'_>, error: Utf8Error) -> DecodeError {
+    let at = At::Byte(fields.id_at + error.valid_up_to());
+    DecodeError::Utf8 { field: "instrument_id", was: shown_bytes(fields.id), at }
 }
 
 /// Reads one `RawMarketTick` that stands at `base` in its payload.
 #[inline]
-pub(super) fn tick(bytes: &[u8], base: usize) -> Result<Fields<'_>, DecodeError> {
+fn tick(bytes: &[u8], base: usize) -> Result<Fields<'_>, DecodeError> {
     let mut reader = Reader { bytes, at: 0, base };
     let mut fields = Fields::default();
     while let Some(&tag) = bytes.get(reader.at) {
         let start = reader.at;
         reader.at += 1;
         match tag {
-            0x0a => fields.id = reader.text("instrument_id")?,
+            0x0a => reader.id(&mut fields)?,
             0x11 => fields.price = reader.double("price")?,
-            0x18 => fields.volume = reader.varint("volume")? as i64,
+            0x18 => reader.volume(&mut fields)?,
             0x20 => fields.timestamp_ns = reader.varint("timestamp_ns")? as i64,
             _ => {
                 reader.at = start;
@@ -115,9 +129,9 @@ fn other_field<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Result<(
     };
     expect_wire(name, wire, tag, reader.place(start))?;
     match tag >> 3 {
-        1 => fields.id = reader.text(name)?,
+        1 => reader.id(fields)?,
         2 => fields.price = reader.double(name)?,
-        3 => fields.volume = reader.varint(name)? as i64,
+        3 => reader.volume(fields)?,
         _ => fields.timestamp_ns = reader.varint(name)? as i64,
     }
     Ok(())
@@ -148,19 +162,23 @@ impl<'a> Reader<'a> {
     /// Reads a varint of at most 64 bits.
     #[inline]
     fn varint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
-        match self.bytes.get(self.at..self.at + 10) {
-            Some(window) if window[0] >= 0x80 => self.wide_varint(window),
-            _ => self.short_varint(field),
+        match self.bytes.get(self.at..) {
+            Some(&[byte, ..]) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            Some(rest) => match rest.first_chunk::<8>() {
+                Some(eight) => self.wide_varint(field, u64::from_le_bytes(*eight)),
+                None => self.short_varint(field),
+            },
+            None => Err(self.truncated(field, 1)),
         }
     }
 
-    /// With ten bytes at hand: eight of them in one load, their 7-bit groups moved together in three steps.
+    /// With eight bytes at hand: their 7-bit groups are moved together in three steps.
     #[inline]
-    fn wide_varint(&mut self, window: &[u8]) -> Result<u64, DecodeError> {
+    fn wide_varint(&mut self, field: &'static str, word: u64) -> Result<u64, DecodeError> {
         const MORE: u64 = 0x8080_8080_8080_8080;
-        let mut eight = [0u8; 8];
-        eight.copy_from_slice(&window[..8]);
-        let word = u64::from_le_bytes(eight);
         let ends = !word & MORE;
         // Bytes up to and including the first without the continuation bit; all eight if there is none.
         let kept = if ends == 0 { word } else { word & (ends ^ (ends - 1)) };
@@ -172,25 +190,24 @@ impl<'a> Reader<'a> {
             self.at += ends.trailing_zeros() as usize / 8 + 1;
             return Ok(low);
         }
-        let (ninth, tenth) = (u64::from(window[8]), u64::from(window[9]));
-        if ninth < 0x80 {
-            self.at += 9;
-            return Ok(low | ninth << 56);
+        match self.bytes[self.at + 8..] {
+            [ninth, ..] if ninth < 0x80 => {
+                self.at += 9;
+                Ok(low | u64::from(ninth) << 56)
+            }
+            [ninth, tenth, ..] if tenth <= 1 => {
+                self.at += 10;
+                Ok(low | u64::from(ninth & 0x7f) << 56 | u64::from(tenth) << 63)
+            }
+            [_, _, ..] => Err(self.varint_too_long()),
+            _ => Err(self.truncated(field, (self.bytes.len() - self.at) as u64 + 1)),
         }
-        if tenth > 1 {
-            return Err(self.varint_too_long());
-        }
-        self.at += 10;
-        Ok(low | (ninth & 0x7f) << 56 | tenth << 63)
     }
 
-    #[inline]
+    /// With fewer than eight bytes left.
     fn short_varint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         let mut value = 0u64;
-        for (i, &byte) in self.bytes[self.at..].iter().take(10).enumerate() {
-            if i == 9 && byte > 1 {
-                return Err(self.varint_too_long());
-            }
+        for (i, &byte) in self.bytes[self.at..].iter().enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
                 self.at += i + 1;
@@ -223,20 +240,34 @@ impl<'a> Reader<'a> {
         self.take(field, len)
     }
 
+    /// Reads an id; one that it replaces must have been UTF-8 too.
     #[inline]
-    fn text(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
-        let bytes = self.length_delimited(field)?;
-        std::str::from_utf8(bytes).map_err(|e| {
-            let at = self.place(self.at - bytes.len() + e.valid_up_to());
-            DecodeError::Utf8 { field, was: shown_bytes(bytes), at }
-        })
+    fn id(&mut self, fields: &mut Fields<'a>) -> Result<(), DecodeError> {
+        let id = self.length_delimited("instrument_id")?;
+        if !fields.id.is_empty() {
+            std::str::from_utf8(fields.id).map_err(|e| not_utf8(fields, e))?;
+        }
+        fields.id = id;
+        fields.id_at = self.base + self.at - id.len();
+        Ok(())
+    }
+
+    #[inline]
+    fn volume(&mut self, fields: &mut Fields<'a>) -> Result<(), DecodeError> {
+        fields.volume_at = self.base + self.at;
+        fields.volume = self.varint("volume")? as i64;
+        Ok(())
     }
 
     #[inline]
     fn double(&mut self, field: &'static str) -> Result<f64, DecodeError> {
-        let mut eight = [0u8; 8];
-        eight.copy_from_slice(self.take(field, 8)?);
-        Ok(f64::from_le_bytes(eight))
+        match self.bytes[self.at..].first_chunk::<8>() {
+            Some(eight) => {
+                self.at += 8;
+                Ok(f64::from_le_bytes(*eight))
+            }
+            None => Err(self.truncated(field, 8)),
+        }
     }
 
     /// Reads a tag: field number << 3 | wire type, the number not 0.

@@ -79,11 +79,48 @@ fn write_tick_fields(out: &mut Vec<u8>, instrument_id: &str, price: f64, volume:
 /// Appends the shortest text that reads back as the same double, or `null`.
 #[inline]
 fn write_double(out: &mut Vec<u8>, value: f64) {
-    if value.is_finite() {
-        out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
-    } else {
-        out.extend_from_slice(b"null");
+    if !write_short_decimal(out, value) {
+        if value.is_finite() {
+            out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+        } else {
+            out.extend_from_slice(b"null");
+        }
     }
+}
+
+/// Appends a double that is a decimal of at most 5 places, as prices are, and says whether it is one.
+///
+/// Of at most 15 digits there is one decimal only that reads back as a given double, so the one found here is the
+/// shortest, and the bytes are those that `ryu` would write, which is slowest at such numbers.
+#[inline]
+fn write_short_decimal(out: &mut Vec<u8>, value: f64) -> bool {
+    const UNIT: f64 = 1e5;
+    let magnitude = value.abs();
+    if !(1e-3..1e9).contains(&magnitude) {
+        return false;
+    }
+    let scaled = (magnitude * UNIT + 0.5) as u64;
+    // Rounded once, as reading the decimal would be.
+    if scaled as f64 / UNIT != magnitude {
+        return false;
+    }
+    let (whole, mut rest) = (scaled / 100_000, (scaled % 100_000) as u32);
+    let mut places = [b'0'; 6];
+    places[0] = b'.';
+    for digit in places[1..].iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    let mut len = places.len();
+    while len > 2 && places[len - 1] == b'0' {
+        len -= 1;
+    }
+    if value < 0.0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+    out.extend_from_slice(&places[..len]);
+    true
 }
 
 /// Appends a string in quotes.
@@ -96,5 +133,44 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     } else {
         // Writing to memory can't fail, and a string has no form that serde_json refuses.
         let _ = serde_json::to_writer(out, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn is_that_of_ryu(value: f64) {
+        let mut out = Vec::new();
+        write_double(&mut out, value);
+        assert_eq!(std::str::from_utf8(&out), Ok(ryu::Buffer::new().format_finite(value)));
+    }
+
+    #[test]
+    fn doubles_at_the_bounds_of_the_short_form_are_those_of_ryu() {
+        for value in [0.0, 1e-3, 1e-5, 0.001_005, 1e9, 999_999_999.999_99, 0.1 + 0.2, 1e15, 1e16, 5e-324, f64::MAX] {
+            for near in [value, value.next_up().min(f64::MAX), value.next_down()] {
+                is_that_of_ryu(near);
+                is_that_of_ryu(-near);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn decimals_and_their_neighbours_are_those_of_ryu(digits in 0u64..1_000_000_000_000_000, places in 0i32..9, ulps in -2i64..3) {
+            let value = digits as f64 / 10f64.powi(places);
+            let near = f64::from_bits(value.to_bits().saturating_add_signed(ulps));
+            is_that_of_ryu(if near.is_finite() { near } else { value });
+        }
+
+        #[test]
+        fn any_double_is_that_of_ryu(bits: u64) {
+            let value = f64::from_bits(bits);
+            if value.is_finite() { is_that_of_ryu(value) }
+        }
     }
 }

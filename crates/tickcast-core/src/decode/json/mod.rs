@@ -8,8 +8,7 @@ mod scan;
 
 use super::decimal::{self, Refused};
 use super::error::{At, DecodeError, shown, shown_bytes};
-use super::{MAX_TICKS, Options};
-use crate::{Decoded, Undecodable};
+use super::{MAX_TICKS, Target};
 use scan::{Kind, Scanner, Value};
 
 /// The values of one tick as they stand in the text; `None`: absent.
@@ -25,13 +24,13 @@ struct Fields<'a> {
 ///
 /// # Errors
 /// What concerns the payload as a whole: syntax, UTF-8, too many ticks. Some of its ticks may have been appended.
-pub(super) fn payload(out: &mut Decoded, message: u32, payload: &[u8], options: &Options) -> Result<(), DecodeError> {
+pub(super) fn payload(target: &mut Target<'_>, payload: &[u8]) -> Result<(), DecodeError> {
     let text = std::str::from_utf8(payload).map_err(|e| DecodeError::Utf8 {
         field: "payload",
         was: shown_bytes(&payload[e.valid_up_to()..]),
         at: At::Byte(e.valid_up_to()),
     })?;
-    let mut elements = Elements { scanner: Scanner::new(text), out, message, options, count: 0 };
+    let mut elements = Elements { scanner: Scanner::new(text), target, count: 0 };
     elements.scanner.space();
     match elements.scanner.peek() {
         Some(b'[') => elements.array(),
@@ -40,15 +39,13 @@ pub(super) fn payload(out: &mut Decoded, message: u32, payload: &[u8], options: 
     }
 }
 
-struct Elements<'a, 'o> {
+struct Elements<'a, 'e, 't> {
     scanner: Scanner<'a>,
-    out: &'o mut Decoded,
-    message: u32,
-    options: &'o Options,
+    target: &'e mut Target<'t>,
     count: usize,
 }
 
-impl Elements<'_, '_> {
+impl Elements<'_, '_, '_> {
     fn array(&mut self) -> Result<(), DecodeError> {
         self.scanner.at += 1;
         self.scanner.space();
@@ -92,13 +89,12 @@ impl Elements<'_, '_> {
         self.count += 1;
         let pushed = if self.scanner.peek() == Some(b'{') {
             let fields = fields(&mut self.scanner)?;
-            push(self.out, self.message, index, &fields, start, self.options)
+            push(self.target, index, &fields, start)
         } else {
             Err(wrong_type("tick", "an object", &self.scanner.value()?))
         };
         if let Err(error) = pushed {
-            let bytes = self.scanner.text.as_bytes()[start..self.scanner.at].to_vec();
-            self.out.undecodable.push(Undecodable { message: self.message, index: Some(index), bytes, error });
+            self.target.refuse(index, &self.scanner.text.as_bytes()[start..self.scanner.at], error);
         }
         Ok(())
     }
@@ -117,35 +113,28 @@ fn fields<'a>(scanner: &mut Scanner<'a>) -> Result<Fields<'a>, DecodeError> {
     Ok(fields)
 }
 
-fn push(
-    out: &mut Decoded,
-    message: u32,
-    index: u16,
-    fields: &Fields<'_>,
-    start: usize,
-    options: &Options,
-) -> Result<(), DecodeError> {
+fn push(target: &mut Target<'_>, index: u16, fields: &Fields<'_>, start: usize) -> Result<(), DecodeError> {
     let missing = |field| DecodeError::Missing { field, at: At::Byte(start) };
-    let id = fields.instrument_id.as_ref().ok_or_else(|| missing("instrumentId"))?;
+    let id_value = fields.instrument_id.as_ref().ok_or_else(|| missing("instrumentId"))?;
     let price = fields.price.as_ref().ok_or_else(|| missing("price"))?;
     let volume = fields.volume.as_ref().ok_or_else(|| missing("volume"))?;
+    let not_text = |expected| wrong_type("instrumentId", expected, id_value);
     let unescaped;
-    let id = match id.kind {
-        Kind::Text => id.inner(),
+    let id = match id_value.kind {
+        Kind::Text => id_value.inner().as_bytes(),
         Kind::EscapedText => {
-            unescaped = id.unescape().ok_or_else(|| wrong_type("instrumentId", "a string of whole characters", id))?;
-            &unescaped
+            unescaped = id_value.unescape().ok_or_else(|| not_text("a string of whole characters"))?;
+            unescaped.as_bytes()
         }
-        _ => return Err(wrong_type("instrumentId", "a string", id)),
+        _ => return Err(not_text("a string")),
     };
     let price = double("price", price)?;
-    let volume = int64("volume", volume, options.scale_of(id))?;
+    let volume = int64("volume", volume, target.scale_of(id))?;
     let timestamp_ns = match &fields.timestamp_ns {
         Some(value) if value.kind != Kind::Null => int64("timestampNs", value, 1)?,
         _ => 0,
     };
-    out.ticks.push(id, price, volume, timestamp_ns, message, index);
-    Ok(())
+    target.push(id, (price, volume, timestamp_ns), index).map_err(|_| not_text("a string of whole characters"))
 }
 
 fn double(field: &'static str, value: &Value<'_>) -> Result<f64, DecodeError> {
