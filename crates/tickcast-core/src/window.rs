@@ -21,9 +21,13 @@
 //! The whole story: `docs/vwap.md`.
 
 use crate::error::{Error, Result};
+use buckets::Buckets;
+use budget::Budget;
 use exact::Sum;
 use instrument::Instrument;
 
+mod buckets;
+mod budget;
 mod entry;
 mod exact;
 mod graveyard;
@@ -95,7 +99,30 @@ pub struct Ticket {
 #[derive(Debug)]
 pub struct Windows {
     config: WindowConfig,
-    instruments: Vec<Option<Box<Instrument>>>,
+    instruments: Vec<Slot>,
+    budget: Budget,
+}
+
+/// The window of one instrument.
+#[derive(Debug)]
+enum Slot {
+    /// No tick yet.
+    Empty,
+    /// Ticks one by one.
+    Exact(Box<Instrument>),
+    /// Time buckets.
+    Buckets(Box<Buckets>),
+}
+
+/// An instrument that went over to time buckets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bucketed {
+    /// Its code.
+    pub instrument: u32,
+    /// Width of a bucket, ns: the ends of its windows are off by less.
+    pub bucket_ns: i64,
+    /// Greatest relative error that any of its values can have had since then.
+    pub error_bound: f64,
 }
 
 impl Windows {
@@ -114,7 +141,7 @@ impl Windows {
         if config.max_bytes == Some(0) {
             return wrong("window.max_bytes", "0".to_owned(), "must be above 0");
         }
-        Ok(Self { config, instruments: Vec::new() })
+        Ok(Self { config, instruments: Vec::new(), budget: Budget::default() })
     }
 
     /// Takes in a tick that passed the screen, next in tape order.
@@ -124,10 +151,24 @@ impl Windows {
     #[inline]
     pub fn enter(&mut self, instrument: u32, price: f64, volume: i64, timestamp_ns: i64) -> Entered {
         check(price, volume);
-        let config = self.config;
-        let window = self.instrument(instrument);
-        let ordinal = window.counts().0;
-        let (rules_vwap, late) = window.enter(&config, price, volume, timestamp_ns);
+        let at = instrument as usize;
+        if at >= self.instruments.len() {
+            self.instruments.resize_with(at + 1, || Slot::Empty);
+        }
+        let slot = &mut self.instruments[at];
+        if let Slot::Empty = slot {
+            *slot = Slot::Exact(Box::new(Instrument::new()));
+        }
+        let before = if self.config.max_bytes.is_some() { slot.budget() } else { 0 };
+        let (ordinal, (rules_vwap, late)) = match slot {
+            Slot::Exact(exact) => (exact.counts().0, exact.enter(&self.config, price, volume, timestamp_ns)),
+            Slot::Buckets(buckets) => (buckets.entered(), buckets.enter(&self.config, price, volume, timestamp_ns)),
+            Slot::Empty => unreachable!("it has just been filled"),
+        };
+        if let Some(max_bytes) = self.config.max_bytes {
+            let after = slot.budget();
+            self.keep_within(max_bytes, before, after, ordinal == 0);
+        }
         Entered { rules_vwap, late, ticket: Ticket { ordinal, timestamp_ns } }
     }
 
@@ -139,8 +180,11 @@ impl Windows {
     /// If the instrument has no tick that waits for a verdict.
     #[inline]
     pub fn settle(&mut self, instrument: u32, ticket: Ticket, valid: bool) -> f64 {
-        let config = self.config;
-        self.instrument(instrument).settle(&config, &ticket, valid)
+        match self.instruments.get_mut(instrument as usize) {
+            Some(Slot::Exact(exact)) => exact.settle(&self.config, &ticket, valid),
+            Some(Slot::Buckets(buckets)) => buckets.settle(&self.config, &ticket, valid),
+            _ => panic!("instrument {instrument} has no tick that waits for a verdict"),
+        }
     }
 
     /// Returns what a tick would see that came now, without taking it in: the rules' VWAP, and its `vwap_20m` if it were
@@ -150,33 +194,42 @@ impl Windows {
     /// As [`Windows::enter`].
     pub fn peek(&mut self, instrument: u32, price: f64, volume: i64, timestamp_ns: i64) -> (f64, f64) {
         check(price, volume);
-        let own = Sum::of(price, volume as u64);
-        let Some(Some(window)) = self.instruments.get_mut(instrument as usize) else {
-            return (f64::NAN, own.vwap());
-        };
         let after_ns = timestamp_ns.saturating_sub(self.config.window_ns);
-        let [screened, mut valid] = window.peek(after_ns, timestamp_ns);
-        valid += own;
+        let [screened, mut valid] = match self.instruments.get_mut(instrument as usize) {
+            Some(Slot::Exact(exact)) => exact.peek(after_ns, timestamp_ns),
+            Some(Slot::Buckets(buckets)) => buckets.peek(after_ns, timestamp_ns),
+            _ => [Sum::default(); 2],
+        };
+        valid += Sum::of(price, volume as u64);
         (screened.vwap(), valid.vwap())
-    }
-
-    fn instrument(&mut self, instrument: u32) -> &mut Instrument {
-        let at = instrument as usize;
-        if at >= self.instruments.len() {
-            self.instruments.resize_with(at + 1, || None);
-        }
-        self.instruments[at].get_or_insert_with(|| Box::new(Instrument::new()))
-    }
-
-    /// Bytes in use.
-    pub fn bytes(&self) -> u64 {
-        let slots = self.instruments.capacity() * size_of::<Option<Box<Instrument>>>();
-        (slots + self.instruments.iter().flatten().map(|i| i.bytes()).sum::<usize>()) as u64
     }
 
     /// Number of ticks held one by one.
     pub fn held(&self) -> u64 {
-        self.instruments.iter().flatten().map(|i| i.store.held() as u64).sum()
+        self.instruments.iter().filter_map(Slot::exact).map(|e| e.store.held() as u64).sum()
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> u64 {
+        let slots = self.instruments.capacity() * size_of::<Slot>();
+        let used = self.instruments.iter().map(|slot| match slot {
+            Slot::Empty => 0,
+            Slot::Exact(exact) => exact.bytes(),
+            Slot::Buckets(buckets) => buckets.bytes(),
+        });
+        (slots + used.sum::<usize>()) as u64
+    }
+
+    /// Instruments that went over to time buckets because memory came to [`WindowConfig::max_bytes`]; they stay there.
+    pub fn buckets(&self) -> impl Iterator<Item = Bucketed> {
+        self.instruments.iter().enumerate().filter_map(|(code, slot)| match slot {
+            Slot::Buckets(buckets) => Some(Bucketed {
+                instrument: code as u32,
+                bucket_ns: buckets.width_ns(),
+                error_bound: buckets.error_bound(),
+            }),
+            _ => None,
+        })
     }
 }
 

@@ -47,6 +47,18 @@ impl Entry {
         Sum::of(self.price(), self.volume & !SIGN)
     }
 
+    /// Bits of the price, and volume.
+    #[inline]
+    pub(super) fn screened(&self) -> (u64, u64) {
+        (self.price & !SIGN, self.volume & !SIGN)
+    }
+
+    /// The same, without volume if it is not VALID.
+    #[inline]
+    pub(super) fn valid(&self) -> (u64, u64) {
+        (self.price & !SIGN, if self.is_valid() { self.volume & !SIGN } else { 0 })
+    }
+
     /// Whether it counts in windows of this kind.
     #[inline]
     pub(super) fn counts(&self, kind: Kind) -> bool {
@@ -85,6 +97,11 @@ impl Bound {
     #[inline]
     pub(super) fn after_settled(timestamp_ns: i64) -> Self {
         Self { timestamp_ns, settled_only: true }
+    }
+
+    #[inline]
+    pub(super) fn timestamp_ns(self) -> i64 {
+        self.timestamp_ns
     }
 
     /// Whether the entry lies before this place; true up to it and false from it on.

@@ -32,10 +32,34 @@ impl Sum {
     #[inline]
     pub(super) fn of(price: f64, volume: u64) -> Self {
         let bits = price.to_bits();
-        let mantissa = (bits & ((1 << 52) - 1)) | (1 << 52);
-        let shift = ((bits >> 52).wrapping_sub(UNIT_EXPONENT) & 127) as u32;
-        let product = u128::from(mantissa) * u128::from(volume);
-        Self { low: product << shift, high: (product >> 1) >> (127 - shift), volume: u128::from(volume) }
+        let product = u128::from(mantissa(bits)) * u128::from(volume);
+        Self { volume: u128::from(volume), ..Self::shifted(product, bits >> 52) }
+    }
+
+    /// Returns the sum of many trades, each price as bits; faster than one by one, because shifting waits until the
+    /// exponent changes.
+    pub(super) fn of_all(trades: impl Iterator<Item = (u64, u64)>) -> Self {
+        let (mut sum, mut volume) = (Self::default(), 0u128);
+        let (mut exponent, mut products) = (UNIT_EXPONENT, 0u128);
+        for (i, (price, units)) in trades.enumerate() {
+            // A product is below 2¹¹⁶, so 2¹² of them cannot overflow.
+            if price >> 52 != exponent || i % 4096 == 4095 {
+                sum += Self::shifted(products, exponent);
+                (exponent, products) = (price >> 52, 0);
+            }
+            products += u128::from(mantissa(price)) * u128::from(units);
+            volume += u128::from(units);
+        }
+        sum += Self::shifted(products, exponent);
+        sum.volume = volume;
+        sum
+    }
+
+    /// Returns Σ price·volume, and no volume, of mantissas times volumes that share a biased exponent.
+    #[inline]
+    fn shifted(product: u128, exponent: u64) -> Self {
+        let shift = (exponent.wrapping_sub(UNIT_EXPONENT) & 127) as u32;
+        Self { low: product << shift, high: (product >> 1) >> (127 - shift), volume: 0 }
     }
 
     /// Σ volume as a double.
@@ -84,6 +108,12 @@ impl SubAssign for Sum {
     }
 }
 
+/// The 53 bits of a normal double.
+#[inline]
+fn mantissa(bits: u64) -> u64 {
+    (bits & ((1 << 52) - 1)) | (1 << 52)
+}
+
 /// Shifts 256 bits left by less than 256.
 #[inline]
 fn shift_left(high: u128, low: u128, by: u32) -> (u128, u128) {
@@ -105,7 +135,7 @@ fn divide_by_64(top: u128, rest: u128, volume: u64) -> (u64, bool, i32) {
     // Below 2¹²⁷, so its upper word is less than the divisor and the quotient fits a word.
     let numerator = top >> 1;
     let quotient = numerator / divisor;
-    let remainder = numerator % divisor;
+    let remainder = numerator - quotient * divisor;
     (quotient as u64, (remainder | (top & 1) | rest) != 0, 129 + zeros as i32)
 }
 

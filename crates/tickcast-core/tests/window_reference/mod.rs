@@ -19,6 +19,16 @@ pub struct Quotient {
 }
 
 impl Quotient {
+    /// Σ price·volume / Σ volume.
+    pub fn of(trades: impl IntoIterator<Item = (f64, i64)>) -> Self {
+        let (mut numerator, mut denominator) = (BigInt::ZERO, BigInt::ZERO);
+        for (price, volume) in trades {
+            numerator += exact(price) * volume;
+            denominator += volume;
+        }
+        Self { numerator, denominator }
+    }
+
     /// Whether `rounded` is the double nearest to this, ties to even; of 0 / 0 that is NaN.
     pub fn rounds_to(&self, rounded: f64) -> bool {
         if self.denominator.sign() == Sign::NoSign {
@@ -30,7 +40,7 @@ impl Quotient {
         let off = |x: f64| BigInt::from((exact(x) * &self.denominator - &self.numerator).magnitude().clone());
         let (here, up, down) = (off(rounded), off(rounded.next_up()), off(rounded.next_down()));
         let tie = here == up || here == down;
-        here <= up && here <= down && (!tie || rounded.to_bits() % 2 == 0)
+        here <= up && here <= down && (!tie || rounded.to_bits() & 1 == 0)
     }
 
     /// The nearest double, found by trying neighbours.

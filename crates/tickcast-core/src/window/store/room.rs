@@ -81,8 +81,9 @@ impl Store {
         chunk.entries.truncate(at);
         chunk.entries.shrink_to(at.next_multiple_of(GRAIN));
         chunk.summed = false;
+        let last_ns = std::mem::replace(&mut chunk.last_ns, chunk.entries[at - 1].timestamp_ns);
         reserve(chunks);
-        chunks.insert(c as usize + 1, Chunk { entries, ..Chunk::default() });
+        chunks.insert(c as usize + 1, Chunk { entries, last_ns, ..Chunk::default() });
         self.cursors.each_place(|p| {
             if p.group == g && (p.chunk > c || (p.chunk == c && p.entry as usize >= at)) {
                 p.entry -= if p.chunk == c { at as u32 } else { 0 };
@@ -97,7 +98,8 @@ impl Store {
         let chunks = group.chunks.split_off(half);
         group.chunks.shrink_to(half);
         group.summed = false;
-        self.groups.insert(g as usize + 1, Group { chunks, ..Group::default() });
+        let last_ns = std::mem::replace(&mut group.last_ns, group.chunks[half - 1].last_ns);
+        self.groups.insert(g as usize + 1, Group { chunks, last_ns, ..Group::default() });
         self.cursors.each_place(|p| {
             if p.group > g || (p.group == g && p.chunk as usize >= half) {
                 p.chunk -= if p.group == g { half as u32 } else { 0 };

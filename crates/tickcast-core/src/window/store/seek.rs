@@ -1,7 +1,8 @@
 //! Moving the ends of a window: tick by tick when it follows the clock, by sums of chunks and groups when it jumps.
 
-use super::{Bound, Chunk, Cursor, Entry, Group, KINDS, Kind, Place, Store};
+use super::{Bound, Chunk, Cursor, Entry, Group, KINDS, Kind, Store, prefetch};
 use crate::window::exact::Sum;
+use std::cmp::Ordering;
 
 impl Store {
     /// Moves the high or the low end of a window to `bound`, keeping its sum right.
@@ -11,9 +12,9 @@ impl Store {
         let entries = &self.chunk(place).entries;
         let at = place.entry as usize;
         if let Some(entry) = entries.get(at).filter(|e| bound.is_after(e)) {
-            if let Some(next) = entries.get(at + 1).filter(|e| !bound.is_after(e)) {
+            if entries.get(at + 1).is_some_and(|e| !bound.is_after(e)) {
                 // By one tick within its chunk: what nearly always happens.
-                let _ = next;
+                prefetch(entries, at);
                 add::<HIGH>(cursor, sum_if(entry, kind));
                 let end = if HIGH { &mut cursor.high } else { &mut cursor.low };
                 end.entry += 1;
@@ -31,7 +32,7 @@ impl Store {
             let first = self.first(place);
             let at = place.entry as usize;
             let group = &mut self.groups[place.group as usize];
-            if place.chunk == 0 && at == first && group.chunks.len() > 1 && group.ends_before(bound) {
+            if place.chunk == 0 && at == first && group.last_ns < bound.timestamp_ns() {
                 group.refresh(first);
                 add::<HIGH>(cursor, group.sums[kind as usize]);
                 place.chunk = group.chunks.len() as u32 - 1;
@@ -59,17 +60,21 @@ impl Store {
         loop {
             let first = self.first(place);
             let at = place.entry as usize;
-            let group = &mut self.groups[place.group as usize];
-            let last = group.chunks.len() - 1;
-            let at_end = place.chunk as usize == last && at == group.chunks[last].entries.len();
-            if at_end && last > 0 && group.starts_behind(first_of_group(place, self.evicted), bound) {
-                group.refresh(first_of_group(place, self.evicted));
+            let (g, c) = (place.group as usize, place.chunk as usize);
+            let ns = bound.timestamp_ns();
+            // What lies before a chunk says whether the whole chunk lies behind the bound, without a look into it.
+            let whole_group = g > 0 && self.groups[g - 1].last_ns > ns;
+            let group = &mut self.groups[g];
+            let is_last = c + 1 == group.chunks.len();
+            if whole_group && is_last && at == group.chunks[c].entries.len() {
+                group.refresh(first);
                 subtract::<HIGH>(cursor, group.sums[kind as usize]);
-                place.chunk = 0;
-                place.entry = first_of_group(place, self.evicted) as u32;
+                (place.chunk, place.entry) = (0, 0);
             } else {
-                let chunk = &mut group.chunks[place.chunk as usize];
-                let to = chunk.partition_back(first, at, bound);
+                let whole = if c > 0 { group.chunks[c - 1].last_ns > ns } else { whole_group };
+                let chunk = &mut group.chunks[c];
+                let to =
+                    if whole { first } else { first + chunk.entries[first..at].partition_point(|e| bound.is_after(e)) };
                 subtract::<HIGH>(cursor, chunk.between(first, to, at, kind));
                 place.entry = to as u32;
                 if to > first {
@@ -78,17 +83,12 @@ impl Store {
             }
             // At the first entry of a chunk: go on only if the chunk before it ends behind the bound.
             match self.previous_chunk(place) {
-                Some(end) if !bound.is_after(&self.chunk(end).entries[end.entry as usize - 1]) => place = end,
+                Some(end) if !self.chunk(end).ends_before(bound) => place = end,
                 _ => break,
             }
         }
         *(if HIGH { &mut cursor.high } else { &mut cursor.low }) = place;
     }
-}
-
-/// First held entry of a group.
-fn first_of_group(place: Place, evicted: usize) -> usize {
-    if place.group == 0 { evicted } else { 0 }
 }
 
 /// The high end takes in what it passes, the low end leaves it out.
@@ -109,22 +109,19 @@ fn sum_if(entry: &Entry, kind: Kind) -> Sum {
 }
 
 fn sum_of(entries: &[Entry], kind: Kind) -> Sum {
-    let mut sum = Sum::default();
-    for entry in entries.iter().filter(|e| e.counts(kind)) {
-        sum += entry.sum();
+    // A few are cheaper one by one.
+    if entries.len() <= 4 {
+        let mut sum = Sum::default();
+        entries.iter().for_each(|e| sum += sum_if(e, kind));
+        return sum;
     }
-    sum
+    match kind {
+        Kind::Screened => Sum::of_all(entries.iter().map(Entry::screened)),
+        Kind::Valid => Sum::of_all(entries.iter().map(Entry::valid)),
+    }
 }
 
 impl Group {
-    fn ends_before(&self, bound: Bound) -> bool {
-        self.chunks.last().and_then(|c| c.entries.last()).is_some_and(|e| bound.is_after(e))
-    }
-
-    fn starts_behind(&self, first: usize, bound: Bound) -> bool {
-        self.chunks.first().and_then(|c| c.entries.get(first)).is_some_and(|e| !bound.is_after(e))
-    }
-
     /// Computes the sums if they are not known; `first`: the first held entry.
     fn refresh(&mut self, first: usize) {
         if self.summed {
@@ -142,20 +139,22 @@ impl Group {
 }
 
 impl Chunk {
-    /// Returns the first entry from `at` on that is not before `bound`.
-    fn partition(&self, at: usize, bound: Bound) -> usize {
-        match self.entries.last() {
-            Some(last) if bound.is_after(last) => self.entries.len(),
-            _ => at + self.entries[at..].partition_point(|e| bound.is_after(e)),
+    /// Whether all of it lies before `bound`.
+    #[inline]
+    fn ends_before(&self, bound: Bound) -> bool {
+        match self.last_ns.cmp(&bound.timestamp_ns()) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => self.entries.last().is_some_and(|e| bound.is_after(e)),
         }
     }
 
-    /// The same in `first..at`.
-    fn partition_back(&self, first: usize, at: usize, bound: Bound) -> usize {
-        match self.entries.get(first) {
-            Some(e) if first < at && !bound.is_after(e) => first,
-            _ => first + self.entries[first..at].partition_point(|e| bound.is_after(e)),
+    /// Returns the first entry from `at` on that is not before `bound`.
+    fn partition(&self, at: usize, bound: Bound) -> usize {
+        if self.ends_before(bound) {
+            return self.entries.len();
         }
+        at + self.entries[at..].partition_point(|e| bound.is_after(e))
     }
 
     /// Returns the sum of `from..to`, or the chunk's less that of the rest, whichever is shorter to add up.
