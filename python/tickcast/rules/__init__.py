@@ -4,12 +4,17 @@
 without harm to anybody else.
 """
 
+from typing import TYPE_CHECKING
+
 from tickcast.rules.base import Policy, Runner
 from tickcast.rules.declaration import Declaration, Enrichment, RuleInfo
 from tickcast.rules.loading import discover, installed, load
 from tickcast.rules.ruleset import RESERVED, Rule, RuleSet
 from tickcast.rules.state import BreakerState, RuleCounters, RulesState, RuleState, WorkerState
 from tickcast.rules.verdicts import INVALID, UNKNOWN, VALID, Verdicts
+
+if TYPE_CHECKING:
+    from tickcast.rules.runner import make_runner
 
 __all__ = [
     "INVALID",
