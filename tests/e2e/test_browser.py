@@ -4,28 +4,21 @@ import os
 import signal
 
 import pytest
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 
-from fixtures.chromium import chromium_path
 from fixtures.serving import Served, until
 
 pytestmark = [pytest.mark.nats, pytest.mark.browser, pytest.mark.timeout(180)]
 
 
-@pytest.fixture
-async def page(tmp_path):
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        page = await browser.new_page()
-        problems = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        yield page
-        await browser.close()
-        assert not problems
-
-
 async def handle(page, name):
     return await page.evaluate(f"window.tickcast.{name}")
+
+
+@pytest.fixture(autouse=True)
+def no_mistakes(page):
+    yield
+    assert not page.mistakes
 
 
 async def reaches(page, expression, timeout=30_000):
@@ -70,7 +63,8 @@ async def test_the_page_goes_on_by_itself_after_the_gateway_was_killed(stream, p
             await reaches(page, "window.tickcast.received > 100")
             worker, main = served.gateway_workers()[0], served.gateway_pid()
             os.kill(main, signal.SIGKILL)
-            await until(lambda: served.gateway_pid() != main, "a new gateway")
+            info = served.run_dir / "gateway.json"
+            await until(lambda: info.exists() and served.gateway_pid() != main, "a new gateway")
             assert worker not in served.gateway_workers()
             before = stream.published
             await reaches(page, f"window.tickcast.lastSeq > {before} + 200")

@@ -71,7 +71,8 @@ async def test_a_restarted_processor_keeps_epoch_sequences_and_windows(stream, t
             await follower.until(lambda: len(follower.trades) == 500, "500 trades")
             epoch, pid = follower.epoch, processor(served)
             os.kill(pid, signal.SIGKILL)
-            await until(lambda: processor(served) != pid, "a new processor")
+            info = served.run_dir / "processor.json"
+            await until(lambda: info.exists() and processor(served) != pid, "a new processor")
             await stream.publish(500, instrument="AAPL")
             await everything_arrived(follower, stream)
             assert follower.epoch == epoch

@@ -92,7 +92,7 @@ def test_undecodable_rows_go_to_the_dead_letters_and_keep_their_numbers(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["replay", "absent.csv"], 1, "absent.csv"),
+        (["replay", "absent.csv"], 2, "absent.csv"),
         (["replay", "desk.py", "--output", "-"], 1, "header"),
         (["replay", "ticks.csv", "--rules", "absent:rules"], 2, "absent"),
         (["replay", "ticks.csv", "--rules", "desk:absent"], 2, "absent"),

@@ -122,7 +122,7 @@ impl PyJudge {
     /// (ticks held, bytes, instruments turned to buckets).
     fn window_figures(&self) -> PyResult<(u64, u64, usize)> {
         let judge = lock(&self.0)?;
-        Ok((judge.windows().held(), judge.windows().bytes(), 0))
+        Ok((judge.windows().held(), judge.windows().bytes(), judge.windows().buckets().count()))
     }
 }
 
