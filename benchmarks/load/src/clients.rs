@@ -65,7 +65,7 @@ struct Loop<'a> {
 }
 
 pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, String> {
-    let histogram = || Histogram::<u64>::new(3).map_err(|e| e.to_string());
+    let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).map_err(|e| e.to_string());
     let mut state = Loop {
         args,
         run,

@@ -28,7 +28,7 @@ pub fn run(args: &Args, nats: SocketAddr, run: &Run) -> Result<Published, String
     socket
         .write_all(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"name\":\"tickcast-load\"}\r\n")
         .map_err(|e| e.to_string())?;
-    let mut behind = Histogram::<u64>::new(3).map_err(|e| e.to_string())?;
+    let mut behind = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).map_err(|e| e.to_string())?;
     let (start, mut sent, mut out, mut payload) = (Instant::now(), 0u64, Vec::new(), Vec::new());
     let mut wake = start;
     while run.phase.load(Ordering::Acquire) < DRAINING {
