@@ -6,11 +6,12 @@ use crate::Error;
 use crate::batch::{FORMAT_HEADER, ready};
 use crate::echo::Echo;
 use crate::jetstream::{find_stream, refusal};
-use crate::link::{Connection, Link, REQUEST_TIMEOUT, chain};
+use crate::link::{Connection, Link, chain};
 use crate::nats::no_connection;
 use crate::status::State;
 use crate::subject::overlap;
 use crate::thread::{End, Session, Told};
+use async_nats::client::PublishErrorKind;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
@@ -43,6 +44,14 @@ struct Ack {
 struct AckError {
     #[serde(default)]
     description: String,
+}
+
+/// Why the library sent nothing.
+enum Unsent {
+    /// It never would: too large, or a subject that is none.
+    Refused(String),
+    /// There is no connection.
+    Gone(String),
 }
 
 impl Session for Sender {
@@ -131,7 +140,8 @@ impl Sender {
         for message in messages {
             fates.push(match self.send(client, &message, None).await {
                 Ok(()) => Fate::Confirmed { duplicate: false },
-                Err(why) => Fate::Failed(why),
+                Err(Unsent::Refused(why)) => Fate::Failed(why),
+                Err(Unsent::Gone(_)) => Fate::Unconfirmed,
             });
         }
         fates
@@ -145,20 +155,22 @@ impl Sender {
             Ok(acks) => acks,
             Err(error) => return chain(&error),
         };
-        if let Err(why) = self.send_again(&client, &inbox).await {
-            return why;
-        }
+        // What the last connection left unsettled, before anything new.
+        let (mut numbers, fates) = self.flights.again();
+        self.window.settle(fates);
         let mut progress = Instant::now();
         loop {
-            let messages = self.window.take();
-            if !messages.is_empty() && self.flights.is_empty() {
+            if self.flights.is_empty() {
                 progress = Instant::now();
             }
-            for message in messages {
-                let number = self.flights.add(message);
-                if let Err(why) = self.send_flight(&client, &inbox, number).await {
-                    return why;
-                }
+            // All of them are accounted for before the first is sent: sending may end half way.
+            numbers.extend(self.window.take().into_iter().map(|message| self.flights.add(message)));
+            let sent = tokio::select! {
+                sent = self.send_flights(&client, &inbox, std::mem::take(&mut numbers)) => sent,
+                why = connection.gone() => Err(why),
+            };
+            if let Err(why) = sent {
+                return why;
             }
             let patience = if self.flights.is_empty() { Duration::MAX } else { PATIENCE };
             tokio::select! {
@@ -179,33 +191,24 @@ impl Sender {
         }
     }
 
-    /// Sends what the last connection left unsettled, before anything new.
-    async fn send_again(&mut self, client: &Client, inbox: &str) -> Result<(), String> {
-        let (numbers, fates) = self.flights.again();
-        self.window.settle(fates);
+    /// Sends messages under way; may be dropped at any point.
+    async fn send_flights(&mut self, client: &Client, inbox: &str, numbers: Vec<u64>) -> Result<(), String> {
         for number in numbers {
-            self.send_flight(client, inbox, number).await?;
-        }
-        Ok(())
-    }
-
-    async fn send_flight(&mut self, client: &Client, inbox: &str, number: u64) -> Result<(), String> {
-        let Some(message) = self.flights.send(number).cloned() else { return Ok(()) };
-        let sending = self.send(client, &message, Some(format!("{inbox}.{number}")));
-        match tokio::time::timeout(REQUEST_TIMEOUT, sending).await {
-            Ok(Ok(())) => {}
-            // Refused by the library, which sent nothing: too large, or a subject that is none.
-            Ok(Err(why)) => {
-                if self.flights.settle(number) {
-                    self.window.settle([Fate::Failed(why)]);
+            let Some(message) = self.flights.send(number).cloned() else { continue };
+            match self.send(client, &message, Some(format!("{inbox}.{number}"))).await {
+                Ok(()) => {}
+                Err(Unsent::Refused(why)) => {
+                    if self.flights.settle(number) {
+                        self.window.settle([Fate::Failed(why)]);
+                    }
                 }
+                Err(Unsent::Gone(why)) => return Err(why),
             }
-            Err(_) => return Err("the connection takes nothing".to_owned()),
         }
         Ok(())
     }
 
-    async fn send(&self, client: &Client, message: &Outgoing, reply: Option<String>) -> Result<(), String> {
+    async fn send(&self, client: &Client, message: &Outgoing, reply: Option<String>) -> Result<(), Unsent> {
         let subject = message.subject.as_deref().unwrap_or(&self.config.subject).to_owned();
         let payload = message.payload.clone().into();
         let headers = self.headers(message);
@@ -217,7 +220,10 @@ impl Sender {
             (None, Some(headers)) => client.publish_with_headers(subject, headers, payload).await,
             (None, None) => client.publish(subject, payload).await,
         };
-        sent.map_err(|error| chain(&error))
+        sent.map_err(|error| match error.kind() {
+            PublishErrorKind::Send => Unsent::Gone(chain(&error)),
+            _ => Unsent::Refused(chain(&error)),
+        })
     }
 
     fn headers(&self, message: &Outgoing) -> Option<HeaderMap> {
