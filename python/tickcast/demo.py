@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from tickcast import supervisor
+from tickcast._core import NatsPublisher, Sim
 from tickcast.config import Config
 from tickcast.errors import TickcastError
 from tickcast.rundir import RunDir
@@ -125,7 +126,7 @@ async def run(config: Config, plan: Plan, *, own_run_dir: bool) -> None:
             server = await stack.enter_async_context(nats_server(binary, run_dir))
             print(f"tickcast demo: {server} with JetStream, {plan.rate:,.0f} simulated ticks/s", flush=True)
             await asyncio.to_thread(create_stream, server)
-        config = msgspec.structs.replace(config, source=source_url(server, plan), sinks=(), rules=config.rules or RULES)
+        config = _demo_config(config, source_url(server, plan))
         stop = _stop_event()
         web = await stack.enter_async_context(serving(config, stop))
         if stop.is_set():
@@ -134,6 +135,12 @@ async def run(config: Config, plan: Plan, *, own_run_dir: bool) -> None:
         if plan.open_browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             webbrowser.open(web)
         await _watch(config, plan, web, server, stop)
+
+
+def _demo_config(config: Config, source: str) -> Config:
+    # What the server says of itself while all is well would hide the lines of figures.
+    level = "warning" if config.log_level == "info" else config.log_level
+    return msgspec.structs.replace(config, source=source, sinks=(), rules=config.rules or RULES, log_level=level)
 
 
 def find_nats_server() -> Path | None:
@@ -186,11 +193,15 @@ def create_stream(server: str) -> None:
     Raises:
         TickcastError: The server refuses.
     """
-    from tickcast._core import NatsPublisher  # noqa: PLC0415 (an install without the demo does not need it)
-
-    publisher = NatsPublisher(server, SUBJECT, stream=STREAM, max_bytes=_STREAM_BYTES)
-    publisher.flush()
-    publisher.close()
+    publisher = NatsPublisher(server, SUBJECT, stream=STREAM, create=True, max_bytes=_STREAM_BYTES)
+    try:
+        deadline = time.monotonic() + _START_S
+        while publisher.state()[0] != "live":
+            if time.monotonic() > deadline:
+                raise TickcastError(f"no stream {STREAM} on {server}: {publisher.state()[2]}")
+            time.sleep(0.02)
+    finally:
+        publisher.close()
 
 
 @asynccontextmanager
@@ -256,15 +267,12 @@ def publish(server: str, plan: Plan, stop: asyncio.Event) -> None:
     Raises:
         TickcastError: The server can't be published to any more.
     """
-    from tickcast._core import NatsPublisher, Sim  # noqa: PLC0415 (see above)
-
     sim = Sim(rate=plan.rate, instruments=plan.instruments, seed=SEED, faults=FAULTS)
-    publisher = NatsPublisher(server, SUBJECT, stream=STREAM, max_bytes=_STREAM_BYTES)
+    publisher = NatsPublisher(server, SUBJECT, stream=STREAM)
     try:
         sim.begin(time.time_ns())
         while not stop.is_set():
-            for payload in sim.due_payloads(time.time_ns()):
-                publisher.publish(payload)
+            publisher.publish(sim.due_payloads(time.time_ns()))
             time.sleep(_PUBLISH_S)
         publisher.flush()
     finally:

@@ -12,7 +12,7 @@ import msgspec
 
 from tickcast import urls
 from tickcast.cli.options import COMMON, RULES, SOURCE, WEB, check_rules, configured, read_config
-from tickcast.config import Config
+from tickcast.config import Config, to_env
 from tickcast.errors import ConfigError
 from tickcast.rundir import GatewayInfo, ProcessorInfo, RunDir, read_announcement
 
@@ -71,10 +71,12 @@ def gateway(**options: object) -> None:
         raise ConfigError("source: a gateway shows the tape of its --run-dir; give the source to `tickcast process`")
     run = RunDir.create(config.run_dir)
     port = supervisor.choose_port(config.web.host, config.web.port)
-    config = msgspec.structs.replace(config, web=msgspec.structs.replace(config.web, port=port))
+    web = msgspec.structs.replace(config.web, port=port)
+    config = msgspec.structs.replace(config, web=web, source=None)  # it brings no processor up
     ready = f"ready web={supervisor.web_url(config.web.host, port)}"
     _say_when_announced(run.gateway_info, GatewayInfo, ready)
-    importlib.import_module("tickcast.gateway").main(config)
+    os.environ.update(to_env(config))
+    importlib.import_module("tickcast.gateway.__main__").main()
 
 
 @click.command(short_help="See it run: simulated ticks through a real NATS server, judged by example rules.")
