@@ -9,7 +9,7 @@ mod scan;
 use super::decimal::{self, Refused};
 use super::error::{At, DecodeError, shown, shown_bytes};
 use super::{MAX_TICKS, Target};
-use scan::{Kind, Scanner, Value};
+use scan::{Kind, Scan, Scanner, Value};
 
 /// The values of one tick as they stand in the text; `None`: absent.
 #[derive(Default)]
@@ -32,11 +32,12 @@ pub(super) fn payload(target: &mut Target<'_>, payload: &[u8]) -> Result<(), Dec
     })?;
     let mut elements = Elements { scanner: Scanner::new(text), target, count: 0 };
     elements.scanner.space();
-    match elements.scanner.peek() {
+    let scanned = match elements.scanner.peek() {
         Some(b'[') => elements.array(),
         Some(b'{') => elements.lines(),
         _ => Err(elements.scanner.expected("an object or an array")),
-    }
+    };
+    scanned.map_err(|error| *error)
 }
 
 struct Elements<'a, 'e, 't> {
@@ -46,7 +47,7 @@ struct Elements<'a, 'e, 't> {
 }
 
 impl Elements<'_, '_, '_> {
-    fn array(&mut self) -> Result<(), DecodeError> {
+    fn array(&mut self) -> Scan<()> {
         self.scanner.at += 1;
         self.scanner.space();
         if !self.scanner.eat(b']') {
@@ -66,7 +67,7 @@ impl Elements<'_, '_, '_> {
         if self.scanner.peek().is_some() { Err(self.scanner.expected("the end of the payload")) } else { Ok(()) }
     }
 
-    fn lines(&mut self) -> Result<(), DecodeError> {
+    fn lines(&mut self) -> Scan<()> {
         loop {
             self.element()?;
             let new_line = self.scanner.space();
@@ -80,15 +81,16 @@ impl Elements<'_, '_, '_> {
     }
 
     /// Reads the value at hand as the next tick.
-    fn element(&mut self) -> Result<(), DecodeError> {
+    fn element(&mut self) -> Scan<()> {
         let start = self.scanner.at;
         if self.count == MAX_TICKS {
-            return Err(DecodeError::TooManyTicks { at: At::Byte(start) });
+            return Err(Box::new(DecodeError::TooManyTicks { at: At::Byte(start) }));
         }
         let index = self.count as u16;
         self.count += 1;
         let pushed = if self.scanner.peek() == Some(b'{') {
-            let fields = fields(&mut self.scanner)?;
+            let mut fields = Fields::default();
+            read_fields(&mut self.scanner, &mut fields)?;
             push(self.target, index, &fields, start)
         } else {
             Err(wrong_type("tick", "an object", &self.scanner.value()?))
@@ -101,16 +103,15 @@ impl Elements<'_, '_, '_> {
 }
 
 /// Reads an object and keeps the values of the known keys.
-fn fields<'a>(scanner: &mut Scanner<'a>) -> Result<Fields<'a>, DecodeError> {
-    let mut fields = Fields::default();
-    scanner.members(0, |key, value| match &*key {
+#[inline]
+fn read_fields<'a>(scanner: &mut Scanner<'a>, fields: &mut Fields<'a>) -> Scan<()> {
+    scanner.members(0, |key, value| match key {
         "instrumentId" => fields.instrument_id = Some(value),
         "price" => fields.price = Some(value),
         "volume" => fields.volume = Some(value),
         "timestampNs" => fields.timestamp_ns = Some(value),
         _ => {}
-    })?;
-    Ok(fields)
+    })
 }
 
 fn push(target: &mut Target<'_>, index: u16, fields: &Fields<'_>, start: usize) -> Result<(), DecodeError> {

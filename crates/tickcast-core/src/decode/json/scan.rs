@@ -1,7 +1,9 @@
 //! A scanner of JSON text: checks the grammar and hands out values as spans, converting nothing.
 
 use super::super::error::{At, DecodeError};
-use std::borrow::Cow;
+
+/// What the scanner gives: errors are boxed, so that all else fits registers.
+pub(super) type Scan<T> = Result<T, Box<DecodeError>>;
 
 /// Depth of nested values beyond which a text is refused.
 const MAX_DEPTH: u32 = 128;
@@ -78,36 +80,42 @@ impl<'a> Scanner<'a> {
 
     /// The error that something else should have stood here.
     #[cold]
-    pub fn expected(&self, expected: &'static str) -> DecodeError {
+    pub fn expected(&self, expected: &'static str) -> Box<DecodeError> {
         let found = match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
             Some(c) => format!("{c:?}"),
             None => "the end".to_owned(),
         };
-        DecodeError::Syntax { expected, found, at: At::Byte(self.at) }
+        Box::new(DecodeError::Syntax { expected, found, at: At::Byte(self.at) })
     }
 
     /// Reads the value at hand.
-    pub fn value(&mut self) -> Result<Value<'a>, DecodeError> {
-        self.nested_value(0)
+    pub fn value(&mut self) -> Scan<Value<'a>> {
+        let at = self.at;
+        let kind = self.nested_value(0)?;
+        Ok(self.value_from(at, kind))
+    }
+
+    /// The value that began at `at` and has just been read.
+    #[inline]
+    fn value_from(&self, at: usize, kind: Kind) -> Value<'a> {
+        Value { kind, text: &self.text[at..self.at], at }
     }
 
     #[inline]
-    fn nested_value(&mut self, depth: u32) -> Result<Value<'a>, DecodeError> {
-        let at = self.at;
-        let kind = match self.peek() {
-            Some(b'"') => self.string()?,
-            Some(b'-' | b'0'..=b'9') => self.number()?,
-            Some(b'{') => self.members(depth, |_, _| {}).map(|()| Kind::Object)?,
-            Some(b'[') => self.array(depth).map(|()| Kind::Array)?,
-            Some(b't') => self.word("true", Kind::Boolean)?,
-            Some(b'f') => self.word("false", Kind::Boolean)?,
-            Some(b'n') => self.word("null", Kind::Null)?,
-            _ => return Err(self.expected("a value")),
-        };
-        Ok(Value { kind, text: &self.text[at..self.at], at })
+    fn nested_value(&mut self, depth: u32) -> Scan<Kind> {
+        match self.peek() {
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'{') => self.members(depth, |_, _| {}).map(|()| Kind::Object),
+            Some(b'[') => self.array(depth).map(|()| Kind::Array),
+            Some(b't') => self.word("true", Kind::Boolean),
+            Some(b'f') => self.word("false", Kind::Boolean),
+            Some(b'n') => self.word("null", Kind::Null),
+            _ => Err(self.expected("a value")),
+        }
     }
 
-    fn word(&mut self, word: &'static str, kind: Kind) -> Result<Kind, DecodeError> {
+    fn word(&mut self, word: &'static str, kind: Kind) -> Scan<Kind> {
         if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
             self.at += word.len();
             return Ok(kind);
@@ -115,7 +123,7 @@ impl<'a> Scanner<'a> {
         Err(self.expected("a value"))
     }
 
-    fn array(&mut self, depth: u32) -> Result<(), DecodeError> {
+    fn array(&mut self, depth: u32) -> Scan<()> {
         self.deeper(depth)?;
         self.at += 1;
         self.space();
@@ -137,7 +145,7 @@ impl<'a> Scanner<'a> {
 
     /// Reads the object at hand and hands each member to `each`.
     #[inline]
-    pub fn members(&mut self, depth: u32, mut each: impl FnMut(Cow<'a, str>, Value<'a>)) -> Result<(), DecodeError> {
+    pub fn members(&mut self, depth: u32, mut each: impl FnMut(&str, Value<'a>)) -> Scan<()> {
         self.deeper(depth)?;
         self.at += 1;
         self.space();
@@ -146,13 +154,22 @@ impl<'a> Scanner<'a> {
         }
         loop {
             self.space();
-            let key = self.key()?;
+            let at = self.at;
+            let kind = self.key()?;
+            let key = self.value_from(at, kind);
             self.space();
             if !self.eat(b':') {
                 return Err(self.expected(":"));
             }
             self.space();
-            each(key, self.nested_value(depth + 1)?);
+            let at = self.at;
+            let kind = self.nested_value(depth + 1)?;
+            let value = self.value_from(at, kind);
+            match key.kind {
+                Kind::Text => each(key.inner(), value),
+                // A key with a lone surrogate is none that is known.
+                _ => each(&key.unescape().unwrap_or_default(), value),
+            }
             self.space();
             if self.eat(b'}') {
                 return Ok(());
@@ -164,23 +181,16 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn key(&mut self) -> Result<Cow<'a, str>, DecodeError> {
-        let at = self.at;
-        if self.peek() != Some(b'"') {
-            return Err(self.expected("a key in quotes"));
-        }
-        let kind = self.string()?;
-        let key = Value { kind, text: &self.text[at..self.at], at };
-        // A key with a lone surrogate is none that is known.
-        Ok(if kind == Kind::Text { Cow::Borrowed(key.inner()) } else { Cow::Owned(key.unescape().unwrap_or_default()) })
+    fn key(&mut self) -> Scan<Kind> {
+        if self.peek() == Some(b'"') { self.string() } else { Err(self.expected("a key in quotes")) }
     }
 
-    fn deeper(&self, depth: u32) -> Result<(), DecodeError> {
+    fn deeper(&self, depth: u32) -> Scan<()> {
         if depth < MAX_DEPTH { Ok(()) } else { Err(self.expected("less than 128 values within one another")) }
     }
 
     #[inline]
-    fn string(&mut self) -> Result<Kind, DecodeError> {
+    fn string(&mut self) -> Scan<Kind> {
         self.at += 1;
         let mut kind = Kind::Text;
         loop {
@@ -206,7 +216,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn escape(&mut self) -> Result<(), DecodeError> {
+    fn escape(&mut self) -> Scan<()> {
         self.at += 1;
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
@@ -225,7 +235,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn number(&mut self) -> Result<Kind, DecodeError> {
+    fn number(&mut self) -> Scan<Kind> {
         self.eat(b'-');
         if !self.eat(b'0') {
             self.digits()?;
@@ -243,7 +253,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn digits(&mut self) -> Result<(), DecodeError> {
+    fn digits(&mut self) -> Scan<()> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
