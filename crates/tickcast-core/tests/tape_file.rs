@@ -145,3 +145,62 @@ fn board_is_replaced_whole() {
     writer.set_board(&[b'x'; 65_536]).unwrap();
     assert_eq!(reader.board(), [b'x'; 65_536]);
 }
+
+#[test]
+fn tape_that_finds_no_room_says_so_and_leaves_the_old_one_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = TapeWriter::open(dir.path(), &options()).unwrap();
+    let epoch = writer.epoch();
+    drop(writer);
+    let huge = tickcast_core::tape::TapeOptions { bytes: 1 << 50, ..options() };
+    let error = TapeWriter::open(dir.path(), &huge).unwrap_err().to_string();
+    let expected = format!("tape {}: needs {} bytes, ", dir.path().join("tape").display(), 1u64 << 50);
+    assert!(error.starts_with(&expected) && error.contains(" are free "), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "tape and lock, nothing half made");
+    let writer = TapeWriter::open(dir.path(), &options()).unwrap();
+    assert!(writer.resumed() && writer.epoch() == epoch);
+}
+
+#[test]
+fn tape_too_small_for_its_tables_is_refused_with_what_it_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = tickcast_core::tape::TapeOptions { bytes: 1 << 20, ..options() };
+    let error = TapeWriter::open(dir.path(), &small).unwrap_err().to_string();
+    let least: u64 = error.rsplit(' ').next().unwrap().parse().unwrap();
+    TapeWriter::open(dir.path(), &tickcast_core::tape::TapeOptions { bytes: least, ..options() }).unwrap();
+}
+
+#[test]
+fn what_is_no_tape_is_replaced_by_writers_and_refused_by_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tape");
+    assert!(matches!(TapeReader::open(dir.path()), Err(Error::Io { .. })));
+    for content in [&b""[..], b"tickcast", &[0xff; 10_000]] {
+        std::fs::write(&path, content).unwrap();
+        assert!(matches!(TapeReader::open(dir.path()), Err(Error::Tape { .. })));
+        let writer = TapeWriter::open(dir.path(), &options()).unwrap();
+        assert!(!writer.resumed());
+        TapeReader::open(dir.path()).unwrap();
+    }
+}
+
+#[test]
+fn tape_that_outlived_the_machine_is_taken_up_only_if_it_was_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    // Word 8 is the boot; another one is written there, as if the machine had started anew.
+    let other_boot = || {
+        use std::os::unix::fs::FileExt as _;
+        let file = std::fs::OpenOptions::new().write(true).open(dir.path().join("tape")).unwrap();
+        file.write_all_at(&0xdead_u64.to_le_bytes(), 64).unwrap();
+    };
+    let writer = TapeWriter::open(dir.path(), &options()).unwrap();
+    let epoch = writer.epoch();
+    writer.close().unwrap();
+    other_boot();
+    let writer = TapeWriter::open(dir.path(), &options()).unwrap();
+    assert!(writer.resumed() && writer.epoch() == epoch);
+    drop(writer);
+    other_boot();
+    let writer = TapeWriter::open(dir.path(), &options()).unwrap();
+    assert!(!writer.resumed() && writer.epoch() != epoch);
+}

@@ -118,8 +118,8 @@ pub(crate) fn create(path: &Path, layout: Layout) -> Result<Shared> {
     let file = options.open(&temporary).map_err(io_error("cannot create", &temporary))?;
     let bytes = layout.sizes.bytes;
     let mut allocated = allocate(&file, bytes);
-    if is_full(&allocated) && path.exists() {
-        // The new tape replaces the one that is there in any case: its room may do.
+    if allocated.is_err() && old_one_would_do(path, bytes) {
+        // The new tape replaces the one that is there in any case.
         supersede(path);
         let _ = std::fs::remove_file(path);
         allocated = allocate(&file, bytes);
@@ -178,9 +178,11 @@ fn allocate(mut file: &File, bytes: u64) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(bytes), &mut file).map(|_| ())
 }
 
-fn is_full(result: &io::Result<()>) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    result.as_ref().is_err_and(|e| matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+/// Whether there would be room without the tape that is there now.
+fn old_one_would_do(path: &Path, bytes: u64) -> bool {
+    let old = std::fs::metadata(path).map_or(0, |file| file.len());
+    let free = path.parent().and_then(free_bytes).unwrap_or(0);
+    old > 0 && free.saturating_add(old) >= bytes
 }
 
 fn no_room(path: &Path, bytes: u64, error: io::Error) -> Error {

@@ -218,7 +218,8 @@ fn with_dictionaries(shared: Shared, options: &TapeOptions, commit: Commit, resu
     };
     let rule_set = code(&mut rule_sets, memory, &options.rule_set)?;
     let rules = options.rules.iter().map(|name| code(&mut rules, memory, name)).collect::<Option<Vec<u16>>>()?;
-    shared.word(header::BOOT).store(file::boot(), Ordering::Relaxed);
+    let boot = if shared.identity.is_some() { file::boot() } else { 0 };
+    shared.word(header::BOOT).store(boot, Ordering::Relaxed);
     shared.word(header::CLEAN).store(0, Ordering::Relaxed);
     shared.word(header::WRITER_PID).store(std::process::id().into(), Ordering::Relaxed);
     shared.word(header::RULE_SET).store(rule_set.into(), Ordering::Release);
@@ -245,7 +246,8 @@ fn random() -> u64 {
 /// Takes up a copy of `shared` as the next process would.
 #[cfg(all(test, not(loom)))]
 pub(super) fn take_up_copy(shared: &Shared, options: &TapeOptions) -> Option<Opened> {
-    let copy = Shared::heap(shared.layout);
+    let memory = Memory::heap(shared.memory.words().len());
+    let copy = Shared { memory, layout: shared.layout, path: shared.path.clone(), identity: None };
     for (to, from) in copy.memory.words().iter().zip(shared.memory.words()) {
         to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
     }

@@ -64,6 +64,49 @@ fn delivered_and_in_gaps_is_written_and_nothing_is_torn() {
     });
 }
 
+/// The snapshot of [`super::super::snapshot`], of one instrument: head, oldest, ring of two, applied, version, copies.
+#[test]
+fn snapshot_is_the_newest_as_of_its_head() {
+    loom::model(|| {
+        let words = words::<8>();
+        let snapshot = |words: &[AtomicU64; 8]| -> (u64, u64) {
+            let span = Span { head: &words[0], oldest: &words[1] };
+            let applied = words[4].load(Ordering::Acquire);
+            let mut newest = [0];
+            Flip { version: &words[5], copies: &words[6..] }.read(&mut newest);
+            let head = span.head();
+            for seq in applied + 1..=head {
+                let mut slot = [0];
+                load_ring(&words[2..4], seq, &mut slot);
+                if span.still_holds(seq).is_err() {
+                    return (0, 0);
+                }
+                newest[0] = newest[0].max(slot[0]);
+            }
+            (head, newest[0])
+        };
+        let append = |words: &[AtomicU64; 8], seq: u64| {
+            let span = Span { head: &words[0], oldest: &words[1] };
+            if seq > SLOTS {
+                span.give_up(seq - SLOTS + 1);
+            }
+            store_ring(&words[2..4], seq, &[seq]);
+            span.publish(seq);
+            Flip { version: &words[5], copies: &words[6..] }.write(|copy| copy[0].store(seq, Ordering::Relaxed));
+            words[4].store(seq, Ordering::Release);
+        };
+        append(&words, 1);
+        let writer = thread::spawn({
+            let words = words.clone();
+            move || (2..=3).for_each(|seq| append(&words, seq))
+        });
+        let (head, newest) = snapshot(&words);
+        assert_eq!(newest, head);
+        writer.join().unwrap();
+        assert_eq!(snapshot(&words), (3, 3));
+    });
+}
+
 #[test]
 fn flipped_value_is_read_whole_and_never_goes_back() {
     loom::model(|| {

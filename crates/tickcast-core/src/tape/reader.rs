@@ -203,6 +203,11 @@ impl TapeReader {
 
     /// Sleeps until the head has left `head`, the tape is superseded, or `timeout` is over; returns the head.
     pub fn wait(&self, head: u64, timeout: Duration) -> u64 {
+        // Whoever has news to read does not make the writer ring.
+        let now = self.head();
+        if now != head || timeout.is_zero() {
+            return now;
+        }
         let bell = self.shared.bell();
         let start = Instant::now();
         loop {

@@ -5,13 +5,14 @@
 
 use super::commit::Commit;
 use super::layout::header;
-use super::memory::Ordering;
+use super::memory::{Memory, Ordering, Region};
 use super::*;
 use crate::encode::json::{EnrichmentKeys, write_trade};
 use crate::{Position, Status, Trade};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 const SLOTS: usize = 16;
 const CASES: u32 = if cfg!(miri) { 3 } else { 200 };
@@ -32,8 +33,9 @@ fn options() -> TapeOptions {
 fn tiny(data_words: usize) -> Shared {
     let mut layout = options().layout(Path::new("tape")).unwrap();
     layout.slots.words = SLOTS * layout.slot_words();
-    layout.data.words = data_words;
-    Shared::heap(layout)
+    layout.data = Region { start: layout.slots.start + layout.slots.words, words: data_words };
+    let memory = Memory::heap(layout.data.start + data_words);
+    Shared { memory, layout, path: "(memory)".into(), identity: None }
 }
 
 fn writer(data_words: usize) -> TapeWriter {
@@ -232,7 +234,7 @@ fn append_numbers(writer: &mut TapeWriter, numbers: std::ops::RangeInclusive<u64
 
 #[test]
 fn concurrent_cursors_miss_nothing_unannounced_and_snapshots_are_consistent() {
-    const WRITTEN: u64 = if cfg!(miri) { 60 } else { 50_000 };
+    const WRITTEN: u64 = if cfg!(miri) { 40 } else { 50_000 };
     let mut writer = writer(500);
     std::thread::scope(|scope| {
         let reader = writer.reader();
@@ -241,6 +243,7 @@ fn concurrent_cursors_miss_nothing_unannounced_and_snapshots_are_consistent() {
             scope.spawn(move || {
                 let mut cursor = Cursor::new();
                 while cursor.next <= WRITTEN {
+                    reader.wait(cursor.next - 1, Duration::from_millis(5));
                     cursor.read(&reader, most, |r| {
                         let made = Made { instrument: r.seq() as usize % 4, reason: None, flags: flags::SCREENED };
                         assert_is(r, &made, &reader);
@@ -251,6 +254,7 @@ fn concurrent_cursors_miss_nothing_unannounced_and_snapshots_are_consistent() {
         }
         scope.spawn(move || {
             while reader.head() < WRITTEN {
+                std::thread::yield_now();
                 let snapshot = reader.snapshot();
                 let to = snapshot.to_seq();
                 let found: Vec<u64> = snapshot.iter().map(|e| e.seq()).collect();
