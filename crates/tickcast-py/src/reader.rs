@@ -2,12 +2,12 @@
 //!
 //! Whole pages leave as JSON bytes: the trades were encoded when they were written, nobody encodes them again.
 
+use crate::error::to_py;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
-use tickcast_core::Error;
 use tickcast_core::fanout::{self, Subscription};
 use tickcast_core::tape::{self, NO_RULE, Read, Record, Run, SCREEN_RULE, flags};
 
@@ -17,23 +17,6 @@ const MOST_TRADES: u64 = 10_000;
 /// Adds the reader to the module.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<TapeReader>()
-}
-
-/// Maps an error of the tape to its class in `tickcast.errors`.
-pub(crate) fn tape_error(py: Python<'_>, error: &Error) -> PyErr {
-    let class = match error {
-        Error::Busy { .. } => "TapeBusyError",
-        Error::Config { .. } => "ConfigError",
-        _ => "TapeError",
-    };
-    let made = py
-        .import("tickcast.errors")
-        .and_then(|errors| errors.getattr(class))
-        .and_then(|class| class.call1((error.to_string(),)));
-    match made {
-        Ok(error) => PyErr::from_value(error),
-        Err(error) => error,
-    }
 }
 
 #[pyclass(frozen, module = "tickcast._core")]
@@ -118,7 +101,7 @@ fn finite(value: f64) -> Option<f64> {
 impl TapeReader {
     #[staticmethod]
     fn open(py: Python<'_>, run_dir: PathBuf) -> PyResult<Self> {
-        let tape = py.detach(|| tape::TapeReader::open(&run_dir)).map_err(|error| tape_error(py, &error))?;
+        let tape = py.detach(|| tape::TapeReader::open(&run_dir)).map_err(to_py)?;
         Ok(TapeReader { tape })
     }
 

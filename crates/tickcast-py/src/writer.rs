@@ -1,7 +1,7 @@
 //! A tape written from Python, trade by trade: for tests, and for feeding a gateway from a notebook. The processor
 //! writes its own from Rust, in columns.
 
-use crate::reader::tape_error;
+use crate::error::to_py;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ impl TapeWriter {
         let enrichments = enrichments.into_iter().map(|(name, unit)| Enrichment { name, unit }).collect();
         let options =
             TapeOptions { bytes, fresh, rules, enrichments, rule_set: rule_set.to_owned(), ..TapeOptions::default() };
-        let tape = py.detach(|| tape::TapeWriter::open(&run_dir, &options)).map_err(|error| tape_error(py, &error))?;
+        let tape = py.detach(|| tape::TapeWriter::open(&run_dir, &options)).map_err(to_py)?;
         let stream = tape.epoch() as u32;
         Ok(TapeWriter { tape: Mutex::new(Some(tape)), stream })
     }
@@ -77,16 +77,16 @@ impl TapeWriter {
                 tape.append(entries, &[]).map(|_| tape.head())
             })
         })?;
-        result.map_err(|error| tape_error(py, &error))
+        result.map_err(to_py)
     }
 
-    fn set_board(&self, py: Python<'_>, json: &[u8]) -> PyResult<()> {
-        self.with(|tape| tape.set_board(json))?.map_err(|error| tape_error(py, &error))
+    fn set_board(&self, json: &[u8]) -> PyResult<()> {
+        self.with(|tape| tape.set_board(json))?.map_err(to_py)
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let Some(tape) = self.lock().take() else { return Ok(()) };
-        py.detach(|| tape.close()).map_err(|error| tape_error(py, &error))
+        py.detach(|| tape.close()).map_err(to_py)
     }
 }
 

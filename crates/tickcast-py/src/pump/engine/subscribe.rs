@@ -21,24 +21,21 @@ struct Start {
 
 impl Engine {
     pub(super) fn subscribe(&mut self, at: usize, request: Request) {
-        let is_v1 = self.clients[at].kind == Kind::V1;
-        if self.follow.tape().is_none() {
-            self.set_stream(at, Stream::Parked(request));
-            if is_v1 {
-                let status = self.follow.status();
-                self.clients[at].post(status);
-            }
-            return;
-        }
-        let start = self.start(&request);
-        if is_v1 {
-            let granted = Granted::new(&request.subscription, start.from_seq, start.snapshot.is_some());
+        let start = self.follow.tape().is_some().then(|| self.start(&request));
+        if self.clients[at].kind == Kind::V1 {
+            let first = start.as_ref().map_or(1, |start| start.from_seq);
+            let snapshot = start.as_ref().is_some_and(|start| start.snapshot.is_some());
+            let granted = Granted::new(&request.subscription, first, snapshot);
             let subscribed = fanout::subscribed(request.id.as_deref(), Some(&granted));
             self.clients[at].post(Message::new(subscribed));
             let status = self.follow.status();
             self.clients[at].post(status);
         }
-        self.begin(at, request.subscription, request.snapshot, start);
+        match start {
+            Some(start) => self.begin(at, request.subscription, request.snapshot, start),
+            // Goes on in `move_over`, as soon as there is a tape.
+            None => self.set_stream(at, Stream::Parked(request)),
+        }
     }
 
     /// Says the gap, sends the snapshot, goes live.
@@ -67,7 +64,8 @@ impl Engine {
         let Some((epoch, oldest, head)) = self.follow.tape().map(|t| (t.epoch(), t.oldest(), t.head())) else {
             return Start { from_seq: 1, gap: None, snapshot: None };
         };
-        let here = request.epoch.as_ref().is_none_or(|e| *e == format!("{epoch:016x}"));
+        // Without a tape `hello` had an empty epoch: such a request means the first tape that comes.
+        let here = request.epoch.as_ref().is_none_or(|e| e.is_empty() || *e == format!("{epoch:016x}"));
         match request.from_seq {
             Some(from) if here && from >= oldest && from <= head + 1 => {
                 Start { from_seq: from, gap: None, snapshot: None }
@@ -151,24 +149,28 @@ impl Engine {
             let hello = self.follow.hello();
             self.clients[at].post(hello);
         }
-        let stream = std::mem::replace(&mut self.clients[at].stream, Stream::Silent);
-        match stream {
-            Stream::Silent => {}
-            Stream::Parked(request) => self.subscribe(at, request),
+        let request = match std::mem::replace(&mut self.clients[at].stream, Stream::Silent) {
+            Stream::Parked(request) => request,
             Stream::Live { filter, snapshot, .. } if other_epoch => {
                 let subscription = self.filters.get(filter).map(|f| f.subscription().clone());
                 self.filters.give_back(filter);
                 let subscription = subscription.unwrap_or_else(Subscription::everything);
-                let request = Request { id: None, subscription, from_seq: Some(1), epoch: None, snapshot };
-                let start = self.start_on_new_tape(&request);
-                if is_v1 {
-                    let status = self.follow.status();
-                    self.clients[at].post(status);
-                }
-                self.begin(at, request.subscription, snapshot, start);
+                Request { id: None, subscription, from_seq: None, epoch: None, snapshot }
             }
-            live => self.clients[at].stream = live,
+            other => {
+                self.clients[at].stream = other;
+                return;
+            }
+        };
+        let start = match request.from_seq {
+            Some(_) => self.start(&request),
+            None => self.start_on_new_tape(&request),
+        };
+        if is_v1 {
+            let status = self.follow.status();
+            self.clients[at].post(status);
         }
+        self.begin(at, request.subscription, request.snapshot, start);
     }
 
     /// From its first trade where that is still there and not long ago, with the empty snapshot that such a tape
