@@ -106,8 +106,8 @@ def table(args: argparse.Namespace, runs: list[dict]) -> str:
         f"# Fan-out: {args.clients} clients × {args.rate:g} ticks/s, `tickcast.v1.json`",
         "",
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({cpu}), Python {platform.python_version()}, "
-        f"granian {version('granian')}, tickcast {version('tickcast')}; broker, processor, rule worker, gateway and load "
-        "client share the cores, nothing is pinned. Source: JetStream, one tick a message, JSON. Rules: two trivial "
+        f"granian {version('granian')}, tickcast {version('tickcast')}; broker, processor, rule worker, gateway and "
+        "load client share the cores, nothing is pinned. Source: JetStream, one tick a message, JSON. Rules: two trivial "
         "vectorised checks in a worker.",
         "",
         f"`python benchmarks/fanout.py --clients {args.clients} --rate {args.rate:g} --seconds {args.seconds:g}`",

@@ -7,8 +7,11 @@ __all__ = [
     "Batch",
     "Column",
     "Hold",
+    "JetStreamSource",
     "Judge",
     "Judged",
+    "NatsPublisher",
+    "NatsSource",
     "Pending",
     "Replay",
     "Sim",
@@ -139,8 +142,8 @@ class Pending:
     def vwap_20m(self) -> Column:
         """Shape ``(n,)``, float64: VWAP over what passed the screen strictly earlier; NaN: nothing."""
     @property
-    def event_clock_ns(self) -> int:
-        """The largest event time that has passed the screen, ns."""
+    def event_clock_ns(self) -> Column:
+        """Shape ``(n,)``, int64: the largest event time that has passed the screen up to and with this tick, ns."""
     @property
     def late(self) -> int:
         """Ticks judged without what the windows had let go."""
@@ -215,7 +218,8 @@ class TapeWriter:
         """Append trades, and the position behind them, both or nothing.
 
         Returns:
-            First and last sequence; None where a holding cursor has yet to confirm what would be overwritten: try again.
+            First and last sequence; None where a holding cursor has yet to confirm what would be overwritten: try
+            again.
 
         Raises:
             TapeError: The batch takes more than half of the tape.
@@ -316,3 +320,227 @@ class Sim:
         """Return the next ticks, however far ahead of the clock."""
     def due_payloads(self, clock_ns: int, *, format: str = ..., ticks_per_message: int = ...) -> list[bytes]:
         """Return the ticks due at ``clock_ns`` as messages for a queue: ``json``, ``proto`` or ``proto-batch``."""
+_State: TypeAlias = tuple[str, int, str]
+"""``live``, ``reconnecting``, ``failed`` or ``closed``; since when, ns since the Unix epoch; detail, for people."""
+
+@final
+class NatsSource:
+    """A core NATS subject. Connects in a thread of its own, by itself and for ever; polling never waits.
+
+    Args:
+        servers: ``nats://[user[:password]@]host[:port]`` or ``tls://…``, one or more; a user alone is a token.
+        subject: Subject, ``*`` and ``>`` allowed.
+        queue: Queue group: each message goes to one of its members.
+        format: ``proto``, ``proto-batch`` or ``json`` for messages without a ``tickcast-format`` header; None: detect.
+        volume_scale: Factor that makes volumes whole, a power of ten up to 10^18.
+        instrument_scales: The factor of single instruments.
+        max_rows: Ticks that are decoded ahead, about.
+        capacity: Messages that may wait before they are decoded; more are dropped and counted in `lost`.
+        credentials: ``.creds`` file.
+        root_certificates: PEM file, instead of the system's.
+        name: Client name as the server shows it.
+
+    Raises:
+        ConfigError: A value is not allowed; names it.
+        SourceError: There is no thread or pipe to be had.
+    """
+
+    def __init__(
+        self,
+        servers: str | list[str],
+        subject: str,
+        *,
+        queue: str | None = None,
+        format: str | None = None,
+        volume_scale: int = 1,
+        instrument_scales: dict[str, int] | None = None,
+        max_rows: int = 4096,
+        capacity: int = 65_536,
+        credentials: str | Path | None = None,
+        root_certificates: str | Path | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while there is something to poll or a change of state to look at."""
+    def poll(self, max_rows: int = 4096) -> Batch | None:
+        """Return all that has come, about ``max_rows`` ticks at most (a message is never cut), or None.
+
+        Raises:
+            SourceError: What ended the source, or that it is closed; after everything that came before it.
+        """
+    def wait(self, timeout: float) -> bool:
+        """Wait for something to poll or look at, ``timeout`` seconds at most; tell whether there is."""
+    def state(self) -> _State:
+        """Return where the connection stands."""
+    @property
+    def lost(self) -> int:
+        """Messages that are known to be lost: exact when caught up, a lower bound while behind."""
+    def meters(self) -> dict[str, int]:
+        """Return messages, bytes, lost, lost_at_most, repeats, disconnects, pending, last_arrival_ns."""
+    @property
+    def url(self) -> str:
+        """The source as a URL, without secrets."""
+    def close(self) -> None:
+        """End the thread and wait for it; what was not polled is gone."""
+
+@final
+class JetStreamSource:
+    """A JetStream stream, read on from a position by an ordered consumer.
+
+    Args:
+        servers: See `NatsSource`.
+        subject: Subject, ``*`` and ``>`` allowed; may be a part of the stream's.
+        stream: Name of the stream; None: the only one that has the subject.
+        durable: Name under which the position is kept in the key-value bucket ``tickcast``; None: it isn't.
+        start: ``all`` or ``new``: where to start when no position is known.
+        positions: Last positions (stream, partition, offset, index); those of other streams are ignored. The furthest
+            of them and of what is kept under ``durable`` decides.
+        create: Create the stream, on disk with limits retention, where it is absent.
+        max_bytes: Limit of a created stream; implies ``create``.
+        max_age: Limit of a created stream, seconds; implies ``create``.
+        format: See `NatsSource`.
+        volume_scale: See `NatsSource`.
+        instrument_scales: See `NatsSource`.
+        max_rows: Ticks that are decoded ahead, about.
+        window: Messages that are asked for at a time.
+        credentials: See `NatsSource`.
+        root_certificates: See `NatsSource`.
+        name: See `NatsSource`.
+
+    Raises:
+        ConfigError: A value is not allowed; names it.
+        SourceError: There is no thread or pipe to be had.
+    """
+
+    def __init__(
+        self,
+        servers: str | list[str],
+        subject: str,
+        *,
+        stream: str | None = None,
+        durable: str | None = None,
+        start: str = "all",
+        positions: list[_Position] = ...,
+        create: bool = False,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        format: str | None = None,
+        volume_scale: int = 1,
+        instrument_scales: dict[str, int] | None = None,
+        max_rows: int = 4096,
+        window: int = 2048,
+        credentials: str | Path | None = None,
+        root_certificates: str | Path | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while there is something to poll or a change of state to look at."""
+    def poll(self, max_rows: int = 4096) -> Batch | None:
+        """Return all that has come, about ``max_rows`` ticks at most (a message is never cut), or None.
+
+        Raises:
+            SourceError: What ended the source (such as a missing stream), or that it is closed; after everything that
+                came before it.
+        """
+    def wait(self, timeout: float) -> bool:
+        """Wait for something to poll or look at, ``timeout`` seconds at most; tell whether there is."""
+    def state(self) -> _State:
+        """Return where the connection stands."""
+    @property
+    def lost(self) -> int:
+        """Messages that the stream's limits removed before they were read; exact, 0 if the stream has other subjects."""
+    def meters(self) -> dict[str, int]:
+        """Return messages, bytes, lost, lost_at_most, repeats, disconnects, pending, last_arrival_ns."""
+    @property
+    def url(self) -> str:
+        """The source as a URL, without secrets."""
+    @property
+    def started(self) -> tuple[int, int, str] | None:
+        """Stream id, first sequence read, and why there: ``position``, ``durable``, ``all`` or ``new``; None: not yet."""
+    def load_position(self) -> tuple[int, int] | None:
+        """Return the sequence and index that were kept under ``durable`` when the source started."""
+    def save_position(self, sequence: int, index: int = 65_535) -> None:
+        """Keep a position under ``durable``, once the tape has everything up to it. Returns at once."""
+    @property
+    def saved_position(self) -> tuple[int, int] | None:
+        """The sequence and index that the server is known to keep."""
+    @property
+    def save_trouble(self) -> str | None:
+        """Why the position could not be kept at the last attempt; it is tried again."""
+    def close(self) -> None:
+        """Keep the last position (waiting 2 s at most), end the thread and wait for it."""
+
+@final
+class NatsPublisher:
+    """Publishes to core NATS, or to JetStream with a window of unacknowledged messages.
+
+    Args:
+        servers: See `NatsSource`.
+        subject: Subject of messages that don't name theirs; no wildcards.
+        jetstream: Publish to JetStream; implied by ``stream``.
+        stream: Name of the stream; None: whichever has the subject.
+        create: Create the stream where it is absent; needs ``stream``.
+        max_bytes: Limit of a created stream; implies ``create``.
+        max_age: Limit of a created stream, seconds; implies ``create``.
+        format: Written into the header ``tickcast-format``; None: no header.
+        window: Messages that may wait or be under way.
+        credentials: See `NatsSource`.
+        root_certificates: See `NatsSource`.
+        name: See `NatsSource`.
+
+    Raises:
+        ConfigError: A value is not allowed; names it.
+        SourceError: There is no thread to be had.
+    """
+
+    def __init__(
+        self,
+        servers: str | list[str],
+        subject: str,
+        *,
+        jetstream: bool = False,
+        stream: str | None = None,
+        create: bool = False,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        format: str | None = None,
+        window: int = 5000,
+        credentials: str | Path | None = None,
+        root_certificates: str | Path | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    def publish(
+        self,
+        payloads: bytes | list[bytes],
+        *,
+        subject: str | None = None,
+        message_ids: list[str] | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Accept payloads in order, waiting for room in the window; return how many were accepted.
+
+        With ``message_ids`` (``Nats-Msg-Id``) a message is sent again after a broken connection and stored once;
+        without, it is then counted as unconfirmed.
+
+        Raises:
+            SourceError: The publisher has ended or is closed.
+            ConfigError: The subject has wildcards.
+            ValueError: As many ids as payloads are needed.
+        """
+    def flush(self, timeout: float | None = 10.0) -> None:
+        """Wait until the server (and stream) was reached and every accepted message is settled.
+
+        Raises:
+            TimeoutError: It is not so after ``timeout`` seconds; says why.
+            SourceError: The publisher has ended.
+        """
+    def published(self) -> dict[str, int | str | None]:
+        """Return confirmed, duplicates, failed, unconfirmed, waiting and last_failure."""
+    def state(self) -> _State:
+        """Return where the connection stands."""
+    @property
+    def url(self) -> str:
+        """The target as a URL, without secrets."""
+    def close(self, timeout: float = 2.0) -> None:
+        """Flush for ``timeout`` seconds at most, end the thread and wait for it; the rest is unconfirmed."""

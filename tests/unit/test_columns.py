@@ -17,7 +17,14 @@ def pending(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("price", "f8"), ("volume", "i8"), ("timestamp_ns", "i8"), ("instrument", "i4"), ("vwap_20m", "f8")],
+    [
+        ("price", "f8"),
+        ("volume", "i8"),
+        ("timestamp_ns", "i8"),
+        ("instrument", "i4"),
+        ("vwap_20m", "f8"),
+        ("event_clock_ns", "i8"),
+    ],
 )
 def test_a_column_is_viewed_without_copying_and_read_only(pending, name, dtype):
     column = getattr(pending, name)

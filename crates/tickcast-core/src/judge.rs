@@ -43,8 +43,8 @@ pub struct Pending {
     pub instrument: Vec<i32>,
     /// VWAP over what passed the screen strictly earlier; NaN where there is nothing.
     pub rules_vwap: Vec<f64>,
-    /// The largest event time that has passed the screen so far, ns.
-    pub event_clock_ns: i64,
+    /// Event clock: the largest event time that has passed the screen up to and with this tick, ns.
+    pub event_clock_ns: Vec<i64>,
     /// Ticks judged without what was evicted.
     pub late: u64,
     /// Ticks stamped on arrival.
@@ -169,10 +169,10 @@ impl Judge {
                 p.flags[p.passed[i] as usize] |= flags::LATE;
             }
             self.event_clock_ns = self.event_clock_ns.max(p.timestamp_ns[i]);
+            p.event_clock_ns.push(self.event_clock_ns);
             tickets.push(entered.ticket);
         }
         p.tickets = Tickets::Entered(tickets.into_iter());
-        p.event_clock_ns = self.event_clock_ns;
         p
     }
 
@@ -184,10 +184,10 @@ impl Judge {
             let code = p.instrument[i] as u32;
             let (rules_vwap, if_valid) = self.windows.peek(code, p.price[i], p.volume[i], p.timestamp_ns[i]);
             p.rules_vwap.push(rules_vwap);
+            p.event_clock_ns.push(self.event_clock_ns.max(p.timestamp_ns[i]));
             vwaps.push(if_valid);
         }
         p.tickets = Tickets::Peeked(vwaps);
-        p.event_clock_ns = self.event_clock_ns;
         p
     }
 

@@ -146,6 +146,7 @@ struct Shown {
     timestamp_ns: Vec<i64>,
     instrument: Vec<i32>,
     rules_vwap: Vec<f64>,
+    event_clock_ns: Vec<i64>,
 }
 
 impl Columns for Shown {
@@ -155,7 +156,8 @@ impl Columns for Shown {
             1 => (bytes_of(&self.volume), 8, c"q"),
             2 => (bytes_of(&self.timestamp_ns), 8, c"q"),
             3 => (bytes_of(&self.instrument), 4, c"i"),
-            _ => (bytes_of(&self.rules_vwap), 8, c"d"),
+            4 => (bytes_of(&self.rules_vwap), 8, c"d"),
+            _ => (bytes_of(&self.event_clock_ns), 8, c"q"),
         }
     }
 }
@@ -167,7 +169,6 @@ pub struct PyPending {
     shown: Arc<Shown>,
     begun_ns: i64,
     rows: usize,
-    event_clock_ns: i64,
     late: u64,
     stamped: u64,
 }
@@ -180,10 +181,10 @@ impl PyPending {
             timestamp_ns: std::mem::take(&mut pending.timestamp_ns),
             instrument: pending.instrument.clone(),
             rules_vwap: pending.rules_vwap.clone(),
+            event_clock_ns: std::mem::take(&mut pending.event_clock_ns),
         });
         PyPending {
             rows: pending.len(),
-            event_clock_ns: pending.event_clock_ns,
             late: pending.late,
             stamped: pending.stamped,
             inner: Mutex::new(Some(pending)),
@@ -233,8 +234,8 @@ impl PyPending {
         self.shown(4)
     }
     #[getter]
-    fn event_clock_ns(&self) -> i64 {
-        self.event_clock_ns
+    fn event_clock_ns(&self) -> Column {
+        self.shown(5)
     }
     #[getter]
     fn late(&self) -> u64 {

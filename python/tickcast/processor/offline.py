@@ -30,7 +30,7 @@ class Summary(msgspec.Struct):
     seconds: float = 0.0
 
 
-async def replay(  # noqa: PLR0913 (the command's options)
+async def replay(  # noqa: PLR0917 (the command's options)
     config: Config,
     path: Path,
     output: Path | None,

@@ -1,7 +1,7 @@
 """From a decoded batch to judged trades, in order, with several batches at the rules at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import numpy as np
 
@@ -105,7 +105,7 @@ class Pipeline:
         live: bool,
         in_flight: int,
         begun: Callable[[Batch, Pending], Awaitable[None]],
-    ) -> AsyncIterator[Judged]:
+    ) -> AsyncGenerator[Judged, None]:
         """Judge batches as they come, at most ``in_flight`` at the rules at a time, and yield trades in order.
 
         Args:
@@ -144,6 +144,6 @@ class Pipeline:
             instrument=np.asarray(pending.instrument),
             instruments=self._instruments,
             vwap_20m=np.asarray(pending.vwap_20m),
-            now_ns=pending.event_clock_ns,
+            now_ns=np.asarray(pending.event_clock_ns),
         )
         return self.runner.submit(ticks)

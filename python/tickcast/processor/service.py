@@ -144,7 +144,7 @@ class Processor:
         self._board.counters["stamped"] += pending.stamped
 
     async def _append(self, judged: Judged) -> None:
-        while self._writer.append(judged, self._source.positioned) is None:
+        while self._writer.append(judged, self._source.positioned) is None:  # noqa: ASYNC110 (sinks confirm in threads)
             # A sink has not confirmed what would be overwritten: the source waits, nothing is lost.
             await asyncio.sleep(0.01)
         if self._source.positioned:

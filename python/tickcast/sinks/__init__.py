@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from tickcast import urls
 from tickcast._core import TapeWriter
 from tickcast.sinks.base import Sink
-from tickcast import urls
+from tickcast.sinks.jsonl import JsonlSink
 
 __all__ = ["Sink", "open_sink"]
 
@@ -19,7 +20,5 @@ def open_sink(url: str, writer: TapeWriter) -> Sink:
     parsed = urls.parse_sink(url)
     match parsed:
         case urls.Jsonl():
-            from tickcast.sinks.jsonl import JsonlSink
-
             path = Path(parsed.path)
             return JsonlSink(path, writer.hold(f"jsonl:{path.absolute()}"))

@@ -1,8 +1,12 @@
 """Sources by URL: one module per scheme."""
 
+from tickcast import urls
 from tickcast.config import Config
 from tickcast.sources.base import Position, Source, SourceState
-from tickcast import urls
+from tickcast.sources.idle import IdleSource
+from tickcast.sources.nats import BrokerSource
+from tickcast.sources.replay import ReplaySource
+from tickcast.sources.sim import SimSource
 
 __all__ = ["Position", "Source", "SourceState", "open_source"]
 
@@ -15,22 +19,14 @@ def open_source(config: Config) -> Source:
         FileNotFoundError: ``replay:`` names a file that isn't there.
     """
     if config.source is None:
-        from tickcast.sources.idle import IdleSource
-
         return IdleSource()
     url = urls.parse_source(config.source)
     match url:
         case urls.Sim():
-            from tickcast.sources.sim import SimSource
-
             return SimSource(url)
         case urls.Replay():
-            from tickcast.sources.replay import ReplaySource
-
             return ReplaySource(url, *scales(config, url.volume_scale))
         case urls.Nats() | urls.JetStream():
-            from tickcast.sources.nats import BrokerSource
-
             return BrokerSource(url, *scales(config, url.volume_scale))
 
 

@@ -35,8 +35,9 @@ class Source(Protocol):
     live: bool
     """Ticks are happening now: missing timestamps are stamped, timestamps far ahead are refused."""
 
-    positioned: bool
-    """Ticks have positions upstream from which reading can go on."""
+    @property
+    def positioned(self) -> bool:
+        """Whether ticks have positions upstream from which reading can go on."""
 
     async def open(self, positions: Sequence[Position]) -> None:
         """Connect and go on right after what the tape has.

@@ -22,7 +22,6 @@ class BrokerSource:
         self._url = url
         self._volume_scale, self._scales = volume_scale, scales
         self._client: NatsSource | JetStreamSource | None = None
-        self._news = asyncio.Event()
         self._state = SourceState.now("reconnecting", "not connected yet")
 
     @property
@@ -52,21 +51,27 @@ class BrokerSource:
                 volume_scale=self._volume_scale,
                 instrument_scales=self._scales,
             )
-        asyncio.get_running_loop().add_reader(self._client.fileno(), self._news.set)
 
     async def next(self, max_rows: int) -> Batch | None:
-        """Wait for messages and return what has come."""
+        """Wait for messages and return what has come.
+
+        Raises:
+            SourceError: The server refuses, and trying again would not help.
+        """
         client = self._opened
-        while True:
-            self._news.clear()
-            batch = client.poll(max_rows)
-            if batch is not None:
-                return batch
+        loop = asyncio.get_running_loop()
+        while (batch := client.poll(max_rows)) is None:
+            news = asyncio.Event()
+            # The descriptor stays readable until it is polled: it may be watched only while somebody waits.
+            loop.add_reader(client.fileno(), news.set)
             try:
                 async with asyncio.timeout(LOOK_S):
-                    await self._news.wait()
+                    await news.wait()
             except TimeoutError:
                 continue
+            finally:
+                loop.remove_reader(client.fileno())
+        return batch
 
     async def saved(self, position: Position) -> None:
         """Keep the position in the server, for a processor that has no tape."""
@@ -87,7 +92,6 @@ class BrokerSource:
     async def close(self) -> None:
         """Disconnect."""
         if self._client is not None:
-            asyncio.get_running_loop().remove_reader(self._client.fileno())
             await asyncio.to_thread(self._client.close)
 
     @property

@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tickcast import urls
 from tickcast._core import Batch, Replay
 from tickcast.sources.base import Position, SourceState
-from tickcast import urls
 
 __all__ = ["END_OFFSET", "ReplaySource", "file_stream"]
 

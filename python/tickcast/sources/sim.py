@@ -5,9 +5,9 @@ import secrets
 import time
 from collections.abc import Sequence
 
+from tickcast import urls
 from tickcast._core import Batch, Sim
 from tickcast.sources.base import Position, SourceState
-from tickcast import urls
 
 __all__ = ["SimSource"]
 
