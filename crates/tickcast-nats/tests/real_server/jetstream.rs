@@ -338,3 +338,59 @@ fn wrong_credentials_end_the_source_with_a_hint() {
     config.create = Some(NewStream::default());
     live(&open(config));
 }
+
+#[test]
+fn a_stream_that_ends_before_the_position_is_refused() {
+    let Some(server) = Server::start() else { return };
+    server.stream("TICKS", "\"ticks\"", "");
+    publish(&server.publisher("ticks", true), 1..11);
+    let probe = open(config(&server, "ticks"));
+    live(&probe);
+    let stream = probe.started().expect("started").stream;
+    let at = |offset| vec![Position { stream, partition: 0, offset, index: 0 }];
+    let text = refusal(&open(JetStreamConfig { positions: at(12), ..config(&server, "ticks") }));
+    assert!(text.contains("ends at sequence 10, but 12 was read already"), "{text}");
+    live(&open(JetStreamConfig { positions: at(10), ..config(&server, "ticks") }));
+}
+
+#[test]
+fn where_other_subjects_expire_too_the_loss_has_an_upper_bound() {
+    let Some(server) = Server::start() else { return };
+    server.stream("TICKS", "\"ticks.*\"", ",\"max_msgs\":10,\"discard\":\"old\"");
+    let (ours, others) = (server.publisher("ticks.a", true), server.publisher("ticks.b", true));
+    publish(&ours, 0..1);
+    let probe = open(config(&server, "ticks.a"));
+    live(&probe);
+    let stream = probe.started().expect("started").stream;
+    publish(&others, 100..115);
+    publish(&ours, 1..6);
+    // 21 messages, the last 10 are held; of 2 to 11 nobody knows whose they were.
+    let positions = vec![Position { stream, partition: 0, offset: 1, index: 0 }];
+    let source = open(JetStreamConfig { positions, ..config(&server, "ticks.a") });
+    assert_eq!(read(&source, 5), (17..=21).zip(1..=5).collect::<Vec<_>>());
+    assert_eq!((source.meters().lost, source.meters().lost_at_most), (0, 10));
+}
+
+#[test]
+fn without_ids_a_kill_leaves_some_unconfirmed_and_none_doubled() {
+    let Some(mut server) = Server::start() else { return };
+    server.stream("TICKS", "\"ticks\"", "");
+    let publisher = server.publisher("ticks", true);
+    let source = open(config(&server, "ticks"));
+    live(&source);
+    let total = 12_000;
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| offer(&publisher, outgoing(1..total + 1, false), PATIENCE));
+        eventually("in the middle of it", || source.poll(100).is_ok() && source.meters().messages > 500);
+        server.kill();
+        server.up();
+        assert_eq!(sender.join().expect("the sender ends"), Ok(total as usize));
+    });
+    assert_eq!(publisher.flush(PATIENCE), Ok(true));
+    let published = publisher.published();
+    assert_eq!(published.confirmed + published.unconfirmed, total as u64, "{published:?}");
+    assert_eq!((published.failed, published.duplicates), (0, 0));
+    let state = server.api("STREAM.INFO.TICKS", "{}")["state"].clone();
+    let held = state["messages"].as_u64().expect("a number");
+    assert!((published.confirmed..=total as u64).contains(&held), "{held} of {published:?}");
+}
