@@ -14,8 +14,6 @@ const SECOND_NS: i64 = 1_000_000_000;
 const RATE: i64 = 2_000;
 /// Ticks that fill the windows before the clock starts.
 const WARM: usize = (RATE * 41 * 60) as usize;
-/// Ticks measured in a round.
-const TICKS: usize = 400_000;
 /// Ticks between `enter` and `settle`.
 const LAG: usize = 4_096;
 
@@ -58,9 +56,12 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Self {
+    /// Returns full windows.
+    fn warm(ticks: &[Tick]) -> Self {
         let windows = Windows::new(WindowConfig::default()).expect("the default configuration is allowed");
-        Self { windows, waiting: (0..LAG).map(|_| None).collect(), at: 0 }
+        let mut run = Self { windows, waiting: (0..LAG).map(|_| None).collect(), at: 0 };
+        run.take(ticks);
+        run
     }
 
     fn take(&mut self, ticks: &[Tick]) -> f64 {
@@ -80,34 +81,35 @@ impl Run {
 
 fn windows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("window");
-    group.throughput(Throughput::Elements(TICKS as u64)).sample_size(10);
-    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    for (name, order) in [("in order", Order::InOrder), ("jitter", Order::Jitter), ("shuffled", Order::Shuffled)] {
+    group.sample_size(10).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1));
+    for (name, order, count) in [
+        ("in order", Order::InOrder, 400_000),
+        ("jitter", Order::Jitter, 100_000),
+        ("shuffled", Order::Shuffled, 20_000),
+    ] {
+        group.throughput(Throughput::Elements(count as u64));
         for instruments in [1, 200] {
-            // Enough ticks for every round: a round goes on where the one before it stopped.
-            let mut all = ticks(instruments, order, WARM + TICKS);
-            let measured = all.split_off(WARM);
-            let mut run = Run::new();
-            run.take(&all);
-            drop(all);
-            let mut rounds = 0;
+            let mut warm = None;
             group.bench_function(BenchmarkId::new(name, instruments), |bencher| {
-                bencher.iter_custom(|iterations| {
-                    let mut spent = Duration::ZERO;
-                    for _ in 0..iterations {
-                        let later_ns = rounds * TICKS as i64 * (SECOND_NS / RATE);
-                        rounds += 1;
-                        let later = |t: &Tick| Tick { timestamp_ns: t.timestamp_ns + later_ns, ..*t };
-                        let ticks: Vec<Tick> = measured.iter().map(later).collect();
-                        let start = thread_time();
-                        black_box(run.take(&ticks));
-                        spent += thread_time() - start;
-                    }
-                    spent
+                let (run, ticks) = warm.get_or_insert_with(|| {
+                    let mut all = ticks(instruments, order, WARM + count);
+                    let measured = all.split_off(WARM);
+                    (Run::warm(&all), measured)
                 });
+                bencher.iter_custom(|rounds| (0..rounds).map(|_| round(run, ticks)).sum());
             });
         }
     }
+}
+
+/// Returns the time that the ticks take, and sets them later for the next round, which goes on where this one stopped.
+fn round(run: &mut Run, ticks: &mut [Tick]) -> Duration {
+    let start = thread_time();
+    black_box(run.take(ticks));
+    let spent = thread_time() - start;
+    let later_ns = ticks.len() as i64 * (SECOND_NS / RATE);
+    ticks.iter_mut().for_each(|t| t.timestamp_ns += later_ns);
+    spent
 }
 
 /// CPU time of this thread.

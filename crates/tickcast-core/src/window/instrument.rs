@@ -76,9 +76,9 @@ impl Instrument {
         let after_ns = timestamp_ns.saturating_sub(config.window_ns);
         self.graveyard.forget(ticket.ordinal);
         let buried = self.graveyard.settle(timestamp_ns, valid);
-        let mut sum = self.store.window(Kind::Valid, after_ns, Bound::after_settled(timestamp_ns));
+        let mut sum = *self.store.window(Kind::Valid, after_ns, Bound::after_settled(timestamp_ns));
         if !buried {
-            sum = self.store.settle(timestamp_ns, valid);
+            sum = *self.store.settle(timestamp_ns, valid);
         }
         sum += self.graveyard.valid(after_ns, timestamp_ns);
         if valid { sum.vwap() } else { f64::NAN }

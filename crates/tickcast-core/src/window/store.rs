@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 // Tests have tiny chunks, so that a few dozen ticks already split and drop them.
 /// Most ticks in a chunk.
-const CHUNK: usize = if cfg!(test) { 8 } else { 512 };
+const CHUNK: usize = if cfg!(test) { 8 } else { 256 };
 /// Most chunks in a group.
 const GROUP: usize = if cfg!(test) { 4 } else { 32 };
 /// Least ticks that a chunk grows by.
@@ -62,6 +62,8 @@ pub(super) struct Store {
     /// Entries at the very front that are evicted already.
     evicted: usize,
     held: usize,
+    /// Time of the oldest held entry; later than any if there is none.
+    front_ns: i64,
     /// By [`Kind`].
     cursors: [Cursor; 2],
 }
@@ -69,7 +71,13 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new() -> Self {
         let group = Group { chunks: vec![Chunk::default()], ..Group::default() };
-        Self { groups: VecDeque::from([group]), evicted: 0, held: 0, cursors: [Cursor::default(); 2] }
+        Self {
+            groups: VecDeque::from([group]),
+            evicted: 0,
+            held: 0,
+            front_ns: i64::MAX,
+            cursors: [Cursor::default(); 2],
+        }
     }
 
     /// Number of held ticks.
@@ -90,21 +98,21 @@ impl Store {
     }
 
     /// Moves a window to the ticks with time after `after_ns` and before `end`; returns their sum.
+    ///
+    /// By reference, here and below: words just written and read back as a block would stall.
     #[inline]
-    pub(super) fn window(&mut self, kind: Kind, after_ns: i64, end: Bound) -> Sum {
-        let mut cursor = self.cursors[kind as usize];
-        self.seek::<true>(kind, &mut cursor, end);
-        self.seek::<false>(kind, &mut cursor, Bound::after(after_ns));
-        self.cursors[kind as usize] = cursor;
-        cursor.sum
+    pub(super) fn window(&mut self, kind: Kind, after_ns: i64, end: Bound) -> &Sum {
+        self.seek::<true>(kind, end);
+        self.seek::<false>(kind, Bound::after(after_ns));
+        &self.cursors[kind as usize].sum
     }
 
     /// Returns the same sum and leaves the window where it is.
     pub(super) fn peek(&mut self, kind: Kind, after_ns: i64, end: Bound) -> Sum {
-        let mut cursor = self.cursors[kind as usize];
-        self.seek::<true>(kind, &mut cursor, end);
-        self.seek::<false>(kind, &mut cursor, Bound::after(after_ns));
-        cursor.sum
+        let cursor = self.cursors[kind as usize];
+        let sum = *self.window(kind, after_ns, end);
+        self.cursors[kind as usize] = cursor;
+        sum
     }
 
     /// Inserts a pending tick at the end of the screened window, which has just been moved to it, and into it.
@@ -143,13 +151,14 @@ impl Store {
             self.cursors.each_place(|p| p.entry += u32::from(p.group == g && p.chunk == c && p.entry > at));
         }
         self.held += 1;
+        self.front_ns = self.front_ns.min(entry.timestamp_ns);
         self.cursors[screened].sum += sum;
         self.cursors[screened].high = self.next(place);
     }
 
     /// Gives the tick that the valid window ends before its verdict, and takes it in.
     #[inline]
-    pub(super) fn settle(&mut self, timestamp_ns: i64, valid: bool) -> Sum {
+    pub(super) fn settle(&mut self, timestamp_ns: i64, valid: bool) -> &Sum {
         let place = self.cursors[Kind::Valid as usize].high;
         let group = &mut self.groups[place.group as usize];
         let chunk = &mut group.chunks[place.chunk as usize];
@@ -167,40 +176,29 @@ impl Store {
             self.cursors[Kind::Valid as usize].sum += sum;
         }
         self.cursors[Kind::Valid as usize].high = self.next(place);
-        self.cursors[Kind::Valid as usize].sum
+        &self.cursors[Kind::Valid as usize].sum
     }
 
     /// Moves the end of the valid window to where the next tick of this time to be settled stands.
     #[inline]
     pub(super) fn seek_unsettled(&mut self, timestamp_ns: i64) {
-        let mut cursor = self.cursors[Kind::Valid as usize];
-        self.seek::<true>(Kind::Valid, &mut cursor, Bound::after_settled(timestamp_ns));
-        self.cursors[Kind::Valid as usize] = cursor;
+        self.seek::<true>(Kind::Valid, Bound::after_settled(timestamp_ns));
     }
 
     /// Evicts the ticks at or before a time, oldest first, showing each.
     #[inline]
     pub(super) fn evict(&mut self, through_ns: i64, mut show: impl FnMut(&Entry)) {
-        while self.held > 0 {
-            let front = self.front();
+        while self.front_ns <= through_ns && self.held > 0 {
             let entries = &self.groups[0].chunks[0].entries;
-            let entry = entries[front.entry as usize];
-            prefetch(entries, front.entry as usize);
-            if entry.timestamp_ns > through_ns {
-                return;
-            }
+            prefetch(entries, self.evicted);
+            let entry = entries[self.evicted];
             show(&entry);
-            self.drop_front(front, &entry);
+            self.drop_front(&entry);
         }
     }
 
-    /// The place of the oldest held tick.
-    #[inline]
-    fn front(&self) -> Place {
-        Place { group: 0, chunk: 0, entry: self.evicted as u32 }
-    }
-
-    fn drop_front(&mut self, front: Place, entry: &Entry) {
+    fn drop_front(&mut self, entry: &Entry) {
+        let front = Place { group: 0, chunk: 0, entry: self.evicted as u32 };
         let next = self.next(front);
         for (cursor, kind) in self.cursors.iter_mut().zip(KINDS) {
             if cursor.high == front {
@@ -226,6 +224,7 @@ impl Store {
         } else if self.evicted >= (self.held / 32).clamp(GRAIN, CHUNK) {
             self.trim_front();
         }
+        self.front_ns = self.groups[0].chunks[0].entries.get(self.evicted).map_or(i64::MAX, |e| e.timestamp_ns);
     }
 
     /// Drops the chunk at the front, of which nothing is held any more.

@@ -1,45 +1,63 @@
 //! Moving the ends of a window: tick by tick when it follows the clock, by sums of chunks and groups when it jumps.
 
-use super::{Bound, Chunk, Cursor, Entry, Group, KINDS, Kind, Store, prefetch};
+use super::{Bound, Chunk, Cursor, Entry, Group, KINDS, Kind, Place, Store, prefetch};
 use crate::window::exact::Sum;
 use std::cmp::Ordering;
+
+/// Steps taken one by one before a window is taken to jump.
+const NEAR: usize = 5;
 
 impl Store {
     /// Moves the high or the low end of a window to `bound`, keeping its sum right.
     #[inline]
-    pub(super) fn seek<const HIGH: bool>(&mut self, kind: Kind, cursor: &mut Cursor, bound: Bound) {
+    pub(super) fn seek<const HIGH: bool>(&mut self, kind: Kind, bound: Bound) {
+        let cursor = &self.cursors[kind as usize];
         let place = if HIGH { cursor.high } else { cursor.low };
-        let entries = &self.chunk(place).entries;
+        let entries = &self.groups[place.group as usize].chunks[place.chunk as usize].entries;
         let at = place.entry as usize;
-        if let Some(entry) = entries.get(at).filter(|e| bound.is_after(e)) {
-            if entries.get(at + 1).is_some_and(|e| !bound.is_after(e)) {
-                // By one tick within its chunk: what nearly always happens.
-                prefetch(entries, at);
-                add::<HIGH>(cursor, sum_if(entry, kind));
-                let end = if HIGH { &mut cursor.high } else { &mut cursor.low };
-                end.entry += 1;
-                return;
+        if entries.get(at).is_some_and(|e| bound.is_after(e)) {
+            // By a tick or two within its chunk: what nearly always happens.
+            let cursor = &mut self.cursors[kind as usize];
+            let mut rest = entries[at..].iter().take(NEAR);
+            while let Some(entry) = rest.next() {
+                if !bound.is_after(entry) {
+                    prefetch(entries, cursor.end::<HIGH>().entry as usize);
+                    return;
+                }
+                if rest.len() == 0 {
+                    break;
+                }
+                if entry.counts(kind) {
+                    cursor.pass::<HIGH, true>(entry.sum());
+                }
+                cursor.end::<HIGH>().entry += 1;
             }
-            self.forward::<HIGH>(kind, cursor, bound);
+            let place = *cursor.end::<HIGH>();
+            let (place, passed) = self.forward(kind, place, bound);
+            self.cursors[kind as usize].pass::<HIGH, true>(passed);
+            *self.cursors[kind as usize].end::<HIGH>() = place;
         } else if at == self.first(place) || !bound.is_after(&entries[at - 1]) {
-            self.backward::<HIGH>(kind, cursor, bound);
+            let (place, passed) = self.backward(kind, place, bound);
+            self.cursors[kind as usize].pass::<HIGH, false>(passed);
+            *self.cursors[kind as usize].end::<HIGH>() = place;
         }
     }
 
-    fn forward<const HIGH: bool>(&mut self, kind: Kind, cursor: &mut Cursor, bound: Bound) {
-        let mut place = if HIGH { cursor.high } else { cursor.low };
+    /// Returns the place of `bound`, which lies at or after `place`, and the sum of what is between.
+    fn forward(&mut self, kind: Kind, mut place: Place, bound: Bound) -> (Place, Sum) {
+        let mut passed = Sum::default();
         loop {
             let first = self.first(place);
             let at = place.entry as usize;
             let group = &mut self.groups[place.group as usize];
             if place.chunk == 0 && at == first && group.last_ns < bound.timestamp_ns() {
                 group.refresh(first);
-                add::<HIGH>(cursor, group.sums[kind as usize]);
+                passed += group.sums[kind as usize];
                 place.chunk = group.chunks.len() as u32 - 1;
             } else {
                 let chunk = &mut group.chunks[place.chunk as usize];
                 let to = chunk.partition(at, bound);
-                add::<HIGH>(cursor, chunk.between(first, at, to, kind));
+                passed += chunk.between(first, at, to, kind);
                 if to < chunk.entries.len() {
                     place.entry = to as u32;
                     break;
@@ -52,11 +70,12 @@ impl Store {
                 break;
             }
         }
-        *(if HIGH { &mut cursor.high } else { &mut cursor.low }) = place;
+        (place, passed)
     }
 
-    fn backward<const HIGH: bool>(&mut self, kind: Kind, cursor: &mut Cursor, bound: Bound) {
-        let mut place = if HIGH { cursor.high } else { cursor.low };
+    /// The same if it lies at or before `place`.
+    fn backward(&mut self, kind: Kind, mut place: Place, bound: Bound) -> (Place, Sum) {
+        let mut passed = Sum::default();
         loop {
             let first = self.first(place);
             let at = place.entry as usize;
@@ -68,14 +87,14 @@ impl Store {
             let is_last = c + 1 == group.chunks.len();
             if whole_group && is_last && at == group.chunks[c].entries.len() {
                 group.refresh(first);
-                subtract::<HIGH>(cursor, group.sums[kind as usize]);
+                passed += group.sums[kind as usize];
                 (place.chunk, place.entry) = (0, 0);
             } else {
                 let whole = if c > 0 { group.chunks[c - 1].last_ns > ns } else { whole_group };
                 let chunk = &mut group.chunks[c];
                 let to =
                     if whole { first } else { first + chunk.entries[first..at].partition_point(|e| bound.is_after(e)) };
-                subtract::<HIGH>(cursor, chunk.between(first, to, at, kind));
+                passed += chunk.between(first, to, at, kind);
                 place.entry = to as u32;
                 if to > first {
                     break;
@@ -87,20 +106,21 @@ impl Store {
                 _ => break,
             }
         }
-        *(if HIGH { &mut cursor.high } else { &mut cursor.low }) = place;
+        (place, passed)
     }
 }
 
-/// The high end takes in what it passes, the low end leaves it out.
-#[inline]
-fn add<const HIGH: bool>(cursor: &mut Cursor, sum: Sum) {
-    if HIGH { cursor.sum += sum } else { cursor.sum -= sum }
-}
+impl Cursor {
+    #[inline]
+    fn end<const HIGH: bool>(&mut self) -> &mut Place {
+        if HIGH { &mut self.high } else { &mut self.low }
+    }
 
-/// The same, going back.
-#[inline]
-fn subtract<const HIGH: bool>(cursor: &mut Cursor, sum: Sum) {
-    if HIGH { cursor.sum -= sum } else { cursor.sum += sum }
+    /// Lets one of its ends pass trades: going forward, the high end takes them in and the low end leaves them out.
+    #[inline]
+    fn pass<const HIGH: bool, const FORWARD: bool>(&mut self, sum: Sum) {
+        if HIGH == FORWARD { self.sum += sum } else { self.sum -= sum }
+    }
 }
 
 #[inline]
