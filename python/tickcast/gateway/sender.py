@@ -8,10 +8,10 @@ first message of every connection, and every other server is served through `Awa
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-__all__ = ["AwaitedSend", "Message", "Pending", "Send", "starts_unawaited"]
+__all__ = ["AwaitedSend", "Message", "Pending", "Send", "give_up", "is_under_way", "starts_unawaited"]
 
 Message = dict[str, Any]
 Send = Callable[[Message], Any]
@@ -29,6 +29,22 @@ class Pending(Protocol):
 
     def cancel(self) -> object:
         """Give it up."""
+
+
+def is_under_way(pending: object) -> bool:
+    """Tell whether a message has neither been sent nor given up.
+
+    What Granian returns of a connection that has ended has neither ``done`` nor ``cancel``.
+    """
+    done = getattr(pending, "done", None)
+    return done is not None and not done()
+
+
+def give_up(pending: Iterable[object]) -> None:
+    """Cancel what is still under way."""
+    for message in pending:
+        if is_under_way(message):
+            message.cancel()  # type: ignore[attr-defined]
 
 
 def starts_unawaited(returned: object) -> bool:

@@ -17,7 +17,7 @@ from tickcast.gateway import messages
 from tickcast.gateway.codes import CloseCode
 from tickcast.gateway.control import JudgeError
 from tickcast.gateway.messages import Ping, RequestId, Subscribe, Tick, Unsubscribe, WrongMessageError
-from tickcast.gateway.sender import Message, Pending, Send
+from tickcast.gateway.sender import Message, Pending, Send, give_up, is_under_way
 
 if TYPE_CHECKING:
     from tickcast._core import Pump
@@ -80,17 +80,14 @@ class Session:
         listening = asyncio.create_task(self._listen())
         try:
             await asyncio.wait((listening, self._left), return_when=asyncio.FIRST_COMPLETED)
-            gone = listening.done()
-            if gone:
+            if listening.done():
                 self._report(listening)
-                left = await self._detach()
+                give_up((await self._detach()).pending)
             else:
-                left = self._left.result()
-            await self._end(left, gone=gone)
+                await _cancel(listening)
+                await self._end(self._left.result())
         finally:
-            for task in (listening, *self._answers):
-                task.cancel()
-            await asyncio.gather(listening, *self._answers, return_exceptions=True)
+            await _cancel(listening, *self._answers)
 
     async def _detach(self) -> Left:
         with contextlib.suppress(RuntimeError):  # the pump has stopped and hands everybody back anyhow
@@ -104,20 +101,19 @@ class Session:
         if not listening.cancelled() and (problem := listening.exception()) is not None:
             _log.error("client %d: listening failed", self.client, exc_info=problem)
 
-    async def _end(self, left: Left, *, gone: bool) -> None:
-        """Close, even if the client does not read: what is under way first has to be given up."""
-        for pending in left.pending:
-            if not pending.done():
-                pending.cancel()
-        if gone:
-            return
+    async def _end(self, left: Left) -> None:
+        """Close, even if the client does not read: what is under way first has to be given up.
+
+        With Granian a close waits for the pending receive, so that has to have ended.
+        """
+        give_up(left.pending)
         if left.code == CloseCode.TOO_SLOW:
             _log.info("client %d is cut off: %s", self.client, left.reason)
         closing = self._send({"type": "websocket.close", "code": left.code, "reason": left.reason[:120]})
         until = time.monotonic() + CLOSE_TIMEOUT_S
-        while not closing.done() and time.monotonic() < until:  # noqa: ASYNC110  # it tells nobody, it has to be asked
+        while is_under_way(closing) and time.monotonic() < until:  # it tells nobody, it has to be asked
             await asyncio.sleep(0.005)
-        closing.cancel()
+        give_up([closing])
 
     async def _listen(self) -> None:
         while True:
@@ -226,6 +222,12 @@ class _Budget:
             return False
         self._complained_at = self._at
         return True
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _json(request: RequestId | None) -> str | None:
