@@ -107,8 +107,8 @@ def table(args: argparse.Namespace, runs: list[dict]) -> str:
         "",
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({cpu}), Python {platform.python_version()}, "
         f"granian {version('granian')}, tickcast {version('tickcast')}; broker, processor, rule worker, gateway and "
-        "load client share the cores, nothing is pinned. Source: JetStream, one tick a message, JSON. Rules: two trivial "
-        "vectorised checks in a worker.",
+        "load client share the cores, nothing is pinned. Source: JetStream, one tick a message, JSON. Rules: two "
+        "trivial vectorised checks in a worker.",
         "",
         f"`python benchmarks/fanout.py --clients {args.clients} --rate {args.rate:g} --seconds {args.seconds:g}`",
         "",

@@ -1,9 +1,11 @@
 """The native part of tickcast: columns, judge, tape, sources, pump. Calls that do real work release the GIL."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 __all__ = [
+    "AGE_BUCKETS_MS",
     "Batch",
     "Column",
     "Hold",
@@ -13,8 +15,11 @@ __all__ = [
     "NatsPublisher",
     "NatsSource",
     "Pending",
+    "Pump",
     "Replay",
     "Sim",
+    "TapeByHand",
+    "TapeReader",
     "TapeWriter",
     "__version__",
 ]
@@ -320,6 +325,7 @@ class Sim:
         """Return the next ticks, however far ahead of the clock."""
     def due_payloads(self, clock_ns: int, *, format: str = ..., ticks_per_message: int = ...) -> list[bytes]:
         """Return the ticks due at ``clock_ns`` as messages for a queue: ``json``, ``proto`` or ``proto-batch``."""
+
 _State: TypeAlias = tuple[str, int, str]
 """``live``, ``reconnecting``, ``failed`` or ``closed``; since when, ns since the Unix epoch; detail, for people."""
 
@@ -448,7 +454,7 @@ class JetStreamSource:
         """Return where the connection stands."""
     @property
     def lost(self) -> int:
-        """Messages that the stream's limits removed before they were read; exact, 0 if the stream has other subjects."""
+        """Messages that the stream's limits removed unread; exact, 0 if the stream has other subjects."""
     def meters(self) -> dict[str, int]:
         """Return messages, bytes, lost, lost_at_most, repeats, disconnects, pending, last_arrival_ns."""
     @property
@@ -456,7 +462,7 @@ class JetStreamSource:
         """The source as a URL, without secrets."""
     @property
     def started(self) -> tuple[int, int, str] | None:
-        """Stream id, first sequence read, and why there: ``position``, ``durable``, ``all`` or ``new``; None: not yet."""
+        """Stream id, first sequence read, and why there (``position``, ``durable``, ``all``, ``new``); None: not yet."""
     def load_position(self) -> tuple[int, int] | None:
         """Return the sequence and index that were kept under ``durable`` when the source started."""
     def save_position(self, sequence: int, index: int = 65_535) -> None:
@@ -544,3 +550,154 @@ class NatsPublisher:
         """The target as a URL, without secrets."""
     def close(self, timeout: float = 2.0) -> None:
         """Flush for ``timeout`` seconds at most, end the thread and wait for it; the rest is unconfirmed."""
+
+AGE_BUCKETS_MS: list[float]
+"""Upper ends of the buckets in which the pump counts how old trades are when they are sent, milliseconds."""
+
+@final
+class Pump:
+    """The thread that sends frames to a gateway worker's clients. Commands return at once and are carried out in order.
+
+    Args:
+        run_dir: Where the tape is, or will be.
+        event_fd: Written to when clients have left (`left`).
+        server: Name and version for ``hello``.
+        heartbeat_ms: Pause between heartbeats to a quiet client.
+        budget_ms: How long a trade may wait to ride with others.
+        max_backlog_bytes: What may wait for one client.
+        stall_ms: A client that takes nothing for this long is closed.
+    """
+
+    def __new__(
+        cls,
+        run_dir: str | Path,
+        *,
+        event_fd: int,
+        server: str,
+        heartbeat_ms: int = ...,
+        budget_ms: int = ...,
+        max_backlog_bytes: int = ...,
+        stall_ms: int = ...,
+    ) -> Pump: ...
+    def attach(self, send: Callable[[dict[str, object]], object], *, plain: bool) -> int:
+        """Take a client on; ``send`` starts at once and returns an object with ``done`` and ``cancel``."""
+    def subscribe(
+        self,
+        client: int,
+        *,
+        request: str | None = ...,
+        instruments: list[str] | None = ...,
+        statuses: list[int] | None = ...,
+        from_seq: int | None = ...,
+        epoch: str | None = ...,
+        snapshot: bool = ...,
+    ) -> None:
+        """Replace the client's subscription (docs/protocol.md, "subscribe").
+
+        Raises:
+            ValueError: A status is not 0, 1 or 2.
+            RuntimeError: The pump has stopped.
+        """
+    def unsubscribe(self, client: int, *, request: str | None = ...) -> None:
+        """End the client's subscription."""
+    def say(self, client: int, text: str) -> None:
+        """Send the client a message of its own, in order with the others."""
+    def detach(self, client: int) -> None:
+        """Let a client go; `left` hands its unfinished sends over."""
+    def left(self) -> list[tuple[int, int, str, list[Any]]]:
+        """Return who has left since the last call: client, close code (0: detached), reason, unfinished sends."""
+    def stats(self) -> dict[str, Any]:
+        """Return the pump's counters and the ages of what it sent."""
+    def stop(self, *, code: int, plain_code: int, reason: str, retry_after_ms: int) -> None:
+        """Say goodbye to all clients and end."""
+    def join(self) -> None:
+        """Wait for the thread's end."""
+
+@final
+class TapeReader:
+    """The tape of a run-dir, for reading; trades leave as the JSON bytes that the processor wrote."""
+
+    @staticmethod
+    def open(run_dir: str | Path) -> TapeReader:
+        """Open the tape.
+
+        Raises:
+            TapeError: There is none, or none of this version.
+        """
+    @property
+    def epoch(self) -> str:
+        """16 hex digits."""
+    @property
+    def head(self) -> int:
+        """The last sequence; 0: none."""
+    @property
+    def oldest(self) -> int:
+        """The first sequence that can still be read."""
+    @property
+    def rule_set(self) -> str:
+        """``name@version`` of the newest writer."""
+    def superseded(self) -> bool:
+        """Whether a new tape has taken this one's place: open again."""
+    def writer_alive(self) -> bool:
+        """Whether a process writes this tape."""
+    def trades(self, from_seq: int, limit: int) -> bytes:
+        """Return a page of trades as a JSON object."""
+    def trade(self, seq: int) -> bytes | None:
+        """Return one trade; None where it is not on the tape."""
+    def why(self, seq: int) -> bytes | None:
+        """Return why a trade was judged as it was, as a JSON object; None where it is not on the tape."""
+    def snapshot(self, instruments: list[str] | None = ...) -> bytes:
+        """Return the newest VALID trade of each instrument as a JSON object."""
+    def instruments(self, from_code: int = ...) -> list[str]:
+        """Return the ids of the instruments with codes from ``from_code`` on."""
+    def reasons(self, from_code: int = ...) -> list[str]:
+        """Return the declared reasons with codes from ``from_code`` on."""
+    def enrichments(self) -> list[tuple[str, str]]:
+        """Return name and unit of each further column."""
+    def rules(self) -> list[str]:
+        """Return the names of the rules."""
+    def board(self) -> bytes:
+        """Return the processor's status board, JSON; empty: there is none yet."""
+    def wait(self, head: int, timeout_s: float) -> int:
+        """Wait until the head is beyond ``head``, at most ``timeout_s`` seconds; return the head."""
+
+@final
+class TapeByHand:
+    """A tape written trade by trade: for tests, and for feeding a gateway from a notebook.
+
+    Raises:
+        TapeBusyError: Another process writes this tape.
+    """
+
+    def __new__(
+        cls,
+        run_dir: str | Path,
+        *,
+        bytes: int = ...,
+        fresh: bool = ...,
+        rule_set: str = ...,
+        rules: list[str] = ...,
+        enrichments: list[tuple[str, str]] = ...,
+    ) -> TapeByHand: ...
+    @property
+    def epoch(self) -> str:
+        """16 hex digits."""
+    @property
+    def head(self) -> int:
+        """The last sequence; 0: none."""
+    def append(
+        self,
+        rows: list[tuple[str, float, int, int, int, str | None, float, list[float], int]],
+        ingest_ns: int,
+    ) -> int:
+        """Append trades; return the last sequence.
+
+        Args:
+            rows: Instrument id, price, volume, time (ns), status number, reason, VWAP (NaN: none), enrichments, and
+                the number of the failing rule (0: none).
+            ingest_ns: When they came in, ns since the Unix epoch.
+        """
+    def set_board(self, json: bytes) -> None:
+        """Put the status board up."""
+    def close(self) -> None:
+        """End in order and let go of the lock."""

@@ -86,7 +86,7 @@ def pids(runner, role="worker"):
 async def until(condition, timeout_s=20.0):
     """Wait for a condition and return what it returned."""
     async with asyncio.timeout(timeout_s):
-        while not (value := condition()):  # noqa: ASYNC110 - there is no event to wait for
+        while not (value := condition()):
             await asyncio.sleep(0.005)
     return value
 

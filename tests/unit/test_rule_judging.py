@@ -354,7 +354,7 @@ async def test_a_breaker_closes_by_a_probe_once_the_rule_answers_again():
     stuck = False
     assert (await runner.submit(ticks_of([1.0]))).status.tolist() == [INVALID]  # not asked
     async with asyncio.timeout(10):
-        while runner.state().breakers:  # noqa: ASYNC110 - there is no event to wait for
+        while runner.state().breakers:
             await asyncio.sleep(0.01)
     assert (await runner.submit(ticks_of([1.0]))).status.tolist() == [VALID]
     assert runner.state().counters.probes == 1

@@ -111,7 +111,7 @@ class Session:
             _log.info("client %d is cut off: %s", self.client, left.reason)
         closing = self._send({"type": "websocket.close", "code": left.code, "reason": left.reason[:120]})
         until = time.monotonic() + CLOSE_TIMEOUT_S
-        while is_under_way(closing) and time.monotonic() < until:  # it tells nobody, it has to be asked
+        while is_under_way(closing) and time.monotonic() < until:  # noqa: ASYNC110 (it tells nobody when it is done)
             await asyncio.sleep(0.005)
         give_up([closing])
 
