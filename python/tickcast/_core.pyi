@@ -462,7 +462,7 @@ class JetStreamSource:
         """The source as a URL, without secrets."""
     @property
     def started(self) -> tuple[int, int, str] | None:
-        """Stream id, first sequence read, and why there (``position``, ``durable``, ``all``, ``new``); None: not yet."""
+        """Stream id, first sequence, and why there (``position``, ``durable``, ``all``, ``new``); None: not yet."""
     def load_position(self) -> tuple[int, int] | None:
         """Return the sequence and index that were kept under ``durable`` when the source started."""
     def save_position(self, sequence: int, index: int = 65_535) -> None:

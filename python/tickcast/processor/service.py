@@ -98,6 +98,7 @@ class Processor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._control.close()
+        self._show()
         await self._pipeline.close()
         for sink in self._sinks:
             await sink.close(drain_s=SINK_DRAIN_S)
@@ -106,7 +107,6 @@ class Processor:
                 await asyncio.wait_for(self._source.saved(self._saved), 2.0)
         await self._source.close()
         self._letters.close()
-        self._show()
         await asyncio.to_thread(self._writer.close)
 
     async def _stream(self) -> None:
