@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get
+from litestar.di import NamedDependency
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 
 from tickcast._core import TapeReader
 from tickcast.gateway import metrics
@@ -126,9 +127,9 @@ def _spec(container: type[object]) -> dict[int, ResponseSpec]:
 
 @get("/api/trades", operation_id="trades", responses=_spec(Trades))
 async def trades(
-    worker: Worker,
-    from_seq: Annotated[int | None, Parameter(query="from_seq", ge=1, le=2**63 - 1)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=10_000)] = 1_000,
+    worker: NamedDependency[Worker],
+    from_seq: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1_000,
 ) -> Json:
     """Return trades from a sequence on; without one the newest."""
     tape = _tape(worker)
@@ -137,14 +138,14 @@ async def trades(
 
 
 @get("/api/trades/{seq:int}", operation_id="trade", responses=_spec(Trade))
-async def trade(worker: Worker, seq: int) -> Json:
+async def trade(worker: NamedDependency[Worker], seq: FromPath[int]) -> Json:
     """Return one trade."""
     tape = _tape(worker)
     return _json(_found(tape, seq, tape.trade(seq) if 0 < seq < 2**63 else None))
 
 
 @get("/api/trades/{seq:int}/why", operation_id="why", responses=_spec(dict))
-async def why(worker: Worker, seq: int) -> Json:
+async def why(worker: NamedDependency[Worker], seq: FromPath[int]) -> Json:
     """Return why a trade was judged as it was: rule, observed value, limit, the VWAP that the rules saw, times."""
     tape = _tape(worker)
     return _json(_found(tape, seq, tape.why(seq) if 0 < seq < 2**63 else None))
@@ -160,14 +161,15 @@ def _found(tape: TapeReader, seq: int, body: bytes | None) -> bytes:
 
 @get("/api/snapshot", operation_id="snapshot", responses=_spec(Snapshot))
 async def snapshot(
-    worker: Worker, instrument: Annotated[list[str] | None, Parameter(description="only these")] = None
+    worker: NamedDependency[Worker],
+    instrument: Annotated[list[str] | None, QueryParameter(description="only these")] = None,
 ) -> Json:
     """Return the newest VALID trade of each instrument."""
     return _json(_tape(worker).snapshot(instrument))
 
 
 @get("/api/instruments", operation_id="instruments", responses=_spec(Instruments))
-async def instruments(worker: Worker) -> Json:
+async def instruments(worker: NamedDependency[Worker]) -> Json:
     """Return the instruments that the tape knows, with the scale of their volumes."""
     tape = _tape(worker)
     scale = board_of(tape.board()).get("volumeScale", worker.config.volume_scale)
@@ -178,7 +180,7 @@ async def instruments(worker: Worker) -> Json:
 
 
 @get("/api/rules", operation_id="rules", responses=_spec(Rules))
-async def rules(worker: Worker) -> Json:
+async def rules(worker: NamedDependency[Worker]) -> Json:
     """Return the rule set in force, and how its rules and breakers do."""
     tape = _tape(worker)
     board = board_of(tape.board())
@@ -187,7 +189,7 @@ async def rules(worker: Worker) -> Json:
 
 
 @get("/api/status", operation_id="status", responses=_spec(Status))
-async def status(worker: Worker) -> Json:
+async def status(worker: NamedDependency[Worker]) -> Json:
     """Return everything at a glance."""
     tape = worker.tape()
     stats = worker.pump.stats()
@@ -198,7 +200,7 @@ async def status(worker: Worker) -> Json:
 
 
 @get("/metrics", operation_id="metrics", media_type=MediaType.TEXT, sync_to_thread=True)
-def prometheus(worker: Worker) -> Response[bytes]:
+def prometheus(worker: NamedDependency[Worker]) -> Response[bytes]:
     """Return the metrics of all processes in Prometheus' text format."""
     return Response(
         metrics.render(worker.run.metrics),

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get
+from litestar.di import NamedDependency
 from litestar.enums import MediaType
 
 from tickcast.gateway.worker import Worker
@@ -42,7 +43,7 @@ async def health() -> Response[dict[str, str]]:
 
 
 @get("/health/ready", media_type=MediaType.JSON, operation_id="ready")
-async def ready(worker: Worker) -> Response[Readiness]:
+async def ready(worker: NamedDependency[Worker]) -> Response[Readiness]:
     """Tell whether this worker can serve: 200, or 503 and why."""
     state = readiness(worker)
     return Response(state, status_code=200 if state.ready else 503, headers=_NO_STORE)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 from tickcast.gateway.security import TOKEN_COOKIE
 from tickcast.gateway.worker import Worker
@@ -77,7 +79,7 @@ def _serve(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
 
 
 @get("/", include_in_schema=False)
-async def index(request: Request[Any, Any, Any], worker: Worker) -> Response[bytes]:
+async def index(request: Request[Any, Any, Any], worker: NamedDependency[Worker]) -> Response[bytes]:
     """Return the page. A token in the query goes into a cookie, so that the page's own requests carry it."""
     response = _serve(request, "index.html")
     token = request.query_params.get("token")
@@ -87,7 +89,7 @@ async def index(request: Request[Any, Any, Any], worker: Worker) -> Response[byt
 
 
 @get("/{path:path}", include_in_schema=False)
-async def file(request: Request[Any, Any, Any], path: str) -> Response[bytes]:
+async def file(request: Request[Any, Any, Any], path: FromPath[str]) -> Response[bytes]:
     """Return a file of the dashboard."""
     return _serve(request, str(path).lstrip("/"))
 

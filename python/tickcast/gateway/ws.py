@@ -5,6 +5,7 @@ import contextlib
 from typing import Any
 
 from litestar import WebSocket, websocket
+from litestar.di import NamedDependency
 
 from tickcast.gateway.codes import GOING_AWAY, CloseCode
 from tickcast.gateway.sender import AwaitedSend, Send, starts_unawaited
@@ -18,7 +19,7 @@ _FAMILY = "tickcast."
 
 
 @websocket("/ws/marketdata")
-async def marketdata(socket: WebSocket[Any, Any, Any], worker: Worker) -> None:
+async def marketdata(socket: WebSocket[Any, Any, Any], worker: NamedDependency[Worker]) -> None:
     """Serve one client, in the plain form or in ``tickcast.v1.json``."""
     # Litestar wraps both several times; the pump needs the server's own.
     send, receive = socket.scope["tickcast.send"], socket.scope["tickcast.receive"]  # type: ignore[typeddict-item]
