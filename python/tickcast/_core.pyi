@@ -351,8 +351,8 @@ class NatsSource:
         SourceError: There is no thread or pipe to be had.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         servers: str | list[str],
         subject: str,
         *,
@@ -365,7 +365,7 @@ class NatsSource:
         credentials: str | Path | None = None,
         root_certificates: str | Path | None = None,
         name: str | None = None,
-    ) -> None: ...
+    ) -> NatsSource: ...
     def fileno(self) -> int:
         """Return a descriptor that is readable while there is something to poll or a change of state to look at."""
     def poll(self, max_rows: int = 4096) -> Batch | None:
@@ -418,8 +418,8 @@ class JetStreamSource:
         SourceError: There is no thread or pipe to be had.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         servers: str | list[str],
         subject: str,
         *,
@@ -438,7 +438,7 @@ class JetStreamSource:
         credentials: str | Path | None = None,
         root_certificates: str | Path | None = None,
         name: str | None = None,
-    ) -> None: ...
+    ) -> JetStreamSource: ...
     def fileno(self) -> int:
         """Return a descriptor that is readable while there is something to poll or a change of state to look at."""
     def poll(self, max_rows: int = 4096) -> Batch | None:
@@ -465,7 +465,7 @@ class JetStreamSource:
         """Stream id, first sequence, and why there (``position``, ``durable``, ``all``, ``new``); None: not yet."""
     def load_position(self) -> tuple[int, int] | None:
         """Return the sequence and index that were kept under ``durable`` when the source started."""
-    def save_position(self, sequence: int, index: int = 65_535) -> None:
+    def save_position(self, sequence: int, index: int = ...) -> None:
         """Keep a position under ``durable``, once the tape has everything up to it. Returns at once."""
     @property
     def saved_position(self) -> tuple[int, int] | None:
@@ -499,8 +499,8 @@ class NatsPublisher:
         SourceError: There is no thread to be had.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         servers: str | list[str],
         subject: str,
         *,
@@ -514,7 +514,7 @@ class NatsPublisher:
         credentials: str | Path | None = None,
         root_certificates: str | Path | None = None,
         name: str | None = None,
-    ) -> None: ...
+    ) -> NatsPublisher: ...
     def publish(
         self,
         payloads: bytes | list[bytes],

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,43 @@ async def test_a_tick_is_judged_and_seen(stream, tmp_path, workers):
         assert why["rule"] == "near_vwap"
         await until(lambda: len(kept.read_bytes().splitlines()) == 6, "six lines in the sink")
     assert [json.loads(line) for line in kept.read_text().splitlines()] == [follower.trades[s] for s in range(1, 7)]
+
+
+@pytest.fixture(scope="session")
+def messages(tmp_path_factory):
+    """Stock protobuf classes, generated from the files of the contract."""
+    from google.protobuf import message_factory
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from grpc_tools import protoc
+
+    root, out = Path(__file__).parents[2] / "proto", tmp_path_factory.mktemp("proto") / "all.bin"
+    names = [str(path.relative_to(root)) for path in root.rglob("*.proto")]
+    assert protoc.main(["", f"-I{root}", f"--descriptor_set_out={out}", "--include_imports", *names]) == 0
+    pool = DescriptorPool()
+    for file in FileDescriptorSet.FromString(out.read_bytes()).file:
+        pool.Add(file)
+    return lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+
+
+async def test_every_payload_format_is_read(stream, messages, tmp_path):
+    tick, batch = messages("marketdata.RawMarketTick"), messages("tickcast.v1.RawMarketTickBatch")
+    made = [tick(instrument_id="AAPL", price=100.5, volume=n, timestamp_ns=1_700_000_000_000_000_000) for n in range(8)]
+    as_json = [
+        f'{{"instrumentId":"AAPL","price":100.5,"volume":"{n}","timestampNs":1700000000000000000}}' for n in range(8)
+    ]
+    with Served(tmp_path, "--source", stream.source) as served:
+        async with Follower(served.address, snapshot=False) as follower:
+            await stream.client.publish("ticks", made[1].SerializeToString())
+            packed = batch(ticks=made[2:4]).SerializeToString()
+            await stream.client.publish("ticks", packed, headers={"tickcast-format": "proto-batch"})
+            await stream.client.publish("ticks", as_json[4].encode())
+            await stream.client.publish("ticks", f"[{as_json[5]},{as_json[6]}]".encode())
+            await stream.client.publish("ticks", f"{as_json[7]}\n".encode())
+            await follower.until(lambda: len(follower.trades) == 7, "seven trades")
+    assert follower.volumes() == list(range(1, 8))
+    assert {t["status"] for t in follower.trades.values()} == {"VALID"}
+    assert {t["vwap20m"] for t in follower.trades.values()} == {100.5}
 
 
 async def test_an_undecodable_message_is_a_dead_letter_and_the_stream_goes_on(stream, tmp_path):
