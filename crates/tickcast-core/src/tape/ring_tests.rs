@@ -1,5 +1,6 @@
 //! The whole path over plain memory with a tiny ring, so that it wraps within a few trades; runs under Miri:
-//! `MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p tickcast-core --lib tape::`.
+//! `MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-disable-stacked-borrows" cargo +nightly miri test -p tickcast-core --lib
+//! tape::ring_tests` (borrows of a hundred thousand atomics at a time are what Miri is slowest at).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
