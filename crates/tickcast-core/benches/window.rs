@@ -27,7 +27,7 @@ struct Tick {
 /// How far from its turn a tick may come.
 #[derive(Clone, Copy)]
 enum Order {
-    InOrder,
+    Rising,
     Jitter,
     Shuffled,
 }
@@ -35,7 +35,7 @@ enum Order {
 fn ticks(instruments: u32, order: Order, len: usize) -> Vec<Tick> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     let within_ns = match order {
-        Order::InOrder => 1,
+        Order::Rising => 1,
         Order::Jitter => SECOND_NS / 50,
         Order::Shuffled => 600 * SECOND_NS,
     };
@@ -71,7 +71,7 @@ impl Run {
             last += entered.rules_vwap;
             let slot = &mut self.waiting[self.at % LAG];
             if let Some((instrument, ticket)) = slot.replace((tick.instrument, entered.ticket)) {
-                last += self.windows.settle(instrument, ticket, self.at % 50 != 0);
+                last += self.windows.settle(instrument, ticket, !self.at.is_multiple_of(50));
             }
             self.at += 1;
         }
@@ -83,7 +83,7 @@ fn windows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("window");
     group.sample_size(10).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1));
     for (name, order, count) in [
-        ("in order", Order::InOrder, 400_000),
+        ("in order", Order::Rising, 400_000),
         ("jitter", Order::Jitter, 100_000),
         ("shuffled", Order::Shuffled, 20_000),
     ] {

@@ -23,13 +23,15 @@ struct Tick {
     valid: bool,
 }
 
-/// Ticks of three instruments, the last of them busiest, six to a nanosecond.
+/// Ticks of three instruments, the last of them busiest, six to a nanosecond; late by up to `late_ns`, but only a few of
+/// them if that is more than a window, so that the others go on evicting.
 fn ticks(len: i64, late_ns: i64) -> Vec<Tick> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(late_ns as u64);
     let mut price = 100.0;
     let tick = |i: i64| {
         price *= 1.0 + (random.next_u64() % 2_001) as f64 / 1e6 - 1e-3;
-        let late = if late_ns > 0 { (random.next_u64() % late_ns as u64) as i64 } else { 0 };
+        let is_late = late_ns > 0 && (late_ns <= WINDOW_NS || random.next_u64() % 300 == 0);
+        let late = if is_late { (random.next_u64() % late_ns as u64) as i64 } else { 0 };
         Tick {
             instrument: [0, 1, 1, 2, 2, 2, 2, 2, 2, 2][(random.next_u64() % 10) as usize],
             price,
@@ -136,14 +138,39 @@ fn the_stated_error_holds_in_order_and_with_late_ticks() {
 
 #[test]
 fn values_do_not_depend_on_how_far_verdicts_lag() {
-    for (late_ns, max_bytes) in [(0, Some(300_000)), (5_000, Some(300_000)), (60_000, Some(300_000)), (60_000, None)] {
-        let mut ticks = ticks(60_000, late_ns);
-        // A night: all of the day before is evicted while its last verdicts are still to come.
-        ticks[30_000..].iter_mut().for_each(|t| t.timestamp_ns += 10 * WINDOW_NS);
+    for (late_ns, max_bytes) in [(0, Some(300_000)), (5_000, Some(300_000)), (40_000, Some(300_000)), (40_000, None)] {
+        let mut ticks = ticks(150_000, late_ns);
+        // A night: all of the day before is evicted while its last verdicts are still to come, and some of its ticks
+        // come after it.
+        ticks[100_000..].iter_mut().for_each(|t| t.timestamp_ns += EXACT.hold_ns + 3_000);
         let prompt = judge(&mut windows(max_bytes), &ticks, 0);
-        for lag in [1, 500, 20_000] {
+        for lag in [500, 40_000] {
             let lagging = judge(&mut windows(max_bytes), &ticks, lag);
             assert!(bits(&prompt) == bits(&lagging), "late {late_ns}, {max_bytes:?}, lag {lag}");
         }
+    }
+}
+
+#[test]
+fn a_bucket_that_was_evicted_and_comes_again_is_another() {
+    let at = |timestamp_ns: i64, price: f64| Tick { instrument: 0, price, volume: 1, timestamp_ns, valid: true };
+    let mut ticks: Vec<Tick> = (0..30_000).map(|i| at(WINDOW_NS + i / 6, 100.0)).collect();
+    let now_ns = WINDOW_NS + 5_000;
+    ticks.extend((0..50).map(|i| at(now_ns, 200.0 + f64::from(i))));
+    // All of it is evicted while verdicts lag; two late ticks then share a bucket with ticks that are gone for them.
+    let later_ns = now_ns + EXACT.hold_ns + 1_000;
+    ticks.extend((0..64).map(|_| at(later_ns, 300.0)));
+    ticks.extend([at(now_ns, 400.0), at(now_ns + 1, 500.0)]);
+    ticks.extend((0..64).map(|_| at(later_ns, 300.0)));
+    ticks.extend([at(now_ns, 600.0), at(now_ns + 1, 700.0)]);
+    ticks.extend((0..500).map(|_| at(later_ns, 300.0)));
+    for lag in [0, 70, 100, 160, 400] {
+        let mut windows = windows(Some(100_000));
+        let values = judge(&mut windows, &ticks, lag);
+        assert_eq!(windows.buckets().count(), 1);
+        assert!(values[30_114].0.is_nan() && values[30_114].1 == 400.0, "lag {lag}: {:?}", values[30_114]);
+        assert_eq!(values[30_115], (400.0, 450.0), "lag {lag}");
+        assert!(values[30_180].0.is_nan() && values[30_180].1 == 600.0, "lag {lag}: {:?}", values[30_180]);
+        assert_eq!(values[30_181], (600.0, 650.0), "lag {lag}");
     }
 }

@@ -215,7 +215,8 @@ impl Buckets {
         if let Some(bucket) = self.live.get_mut(at).filter(|b| b.number == number && b.born <= ordinal) {
             bucket.sums[valid] += sum;
             self.ranges[valid].take_in(number, sum);
-        } else if let Some((bucket, _)) = self.dead.iter_mut().rfind(|(b, _)| b.number == number && b.born <= ordinal) {
+        } else if let Some((bucket, _)) = self.dead.iter_mut().find(|(b, _)| b.number == number) {
+            // The first of its number: those evicted before the tick are forgotten by now.
             bucket.sums[valid] += sum;
         }
     }

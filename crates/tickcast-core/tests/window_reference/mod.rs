@@ -19,6 +19,11 @@ pub struct Quotient {
 }
 
 impl Quotient {
+    /// A quotient of sums; Σ price·volume in units of 2⁻¹⁰⁷⁴, as [`exact`] gives it.
+    pub fn new(numerator: BigInt, denominator: BigInt) -> Self {
+        Self { numerator, denominator }
+    }
+
     /// Σ price·volume / Σ volume.
     pub fn of(trades: impl IntoIterator<Item = (f64, i64)>) -> Self {
         let (mut numerator, mut denominator) = (BigInt::ZERO, BigInt::ZERO);
