@@ -290,7 +290,7 @@ impl Engine {
                     add(&stats.bytes, message.bytes() as u64);
                     add(&stats.trades, 1);
                     stats.delivered(since_ingest, since_event, 1);
-                    if turn.sent % 32 == 0 && hold.elapsed() > HOLD {
+                    if turn.sent.is_multiple_of(32) && hold.elapsed() > HOLD {
                         return Ok(Outcome::Interrupted);
                     }
                 }
