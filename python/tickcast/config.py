@@ -86,8 +86,6 @@ class Web(Section, frozen=True):
     """Bytes that may wait for one slow client before it is conflated."""
     auth_token: str | None = None
     """Token that clients must send; none lets everybody on loopback in. Secret."""
-    publish: bool = False
-    """Let authorised clients send ticks to everybody; needs `auth_token`."""
 
     def _check_together(self) -> None:
         if not is_loopback(self.host) and not self.auth_token and not self.insecure_public:
@@ -95,8 +93,6 @@ class Web(Section, frozen=True):
                 f"web.host: {self.host} is reachable from other machines; "
                 "set web.auth_token, or allow it with --insecure-public"
             )
-        if self.publish and not self.auth_token:
-            raise ConfigError("web.publish: needs web.auth_token, or anybody could write to the tape")
 
 
 class Tape(Section, frozen=True):

@@ -59,8 +59,6 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, tag="replay"):
     """Speed, times the original; None: as fast as possible."""
     max_gap_ns: int = 1_000_000_000
     """Longer pauses are cut to this, ns of playing time."""
-    loop: bool = False
-    """Start over at the end."""
     volume_scale: int | None = None
     """Volumes are multiplied by this power of ten; None: as configured."""
 
@@ -242,7 +240,6 @@ def _replay(url: _Url) -> Replay:
             {
                 "pace": ("pace", _number_or_max(1e-3, 1e6)),
                 "max_gap": ("max_gap_ns", parse_duration_ns),
-                "loop": ("loop", _flag),
                 "volume_scale": ("volume_scale", _volume_scale),
             }
         ),
@@ -323,12 +320,6 @@ def _number(low: float, high: float, also: str = "") -> Callable[[str], float]:
 def _number_or_max(low: float, high: float) -> Callable[[str], float | None]:
     number = _number(low, high, " or max")
     return lambda text: None if text == "max" else number(text)
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("", "1", "true", "0", "false"):
-        raise ValueError(f"must be true or false, was {text!r}")
-    return text.lower() not in ("0", "false")
 
 
 def _format(text: str) -> str:

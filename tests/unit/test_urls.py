@@ -24,10 +24,9 @@ from tickcast.urls import JetStream, Jsonl, Nats, Replay, Sim
             Replay(path="/data/a?b.csv", pace=None, max_gap_ns=25 * 10**7),
         ),
         (
-            "replay:/a.csv?pace=2.5&loop&volume_scale=1e8",
-            Replay(path="/a.csv", pace=2.5, loop=True, volume_scale=10**8),
+            "replay:/a.csv?pace=2.5&volume_scale=1e8",
+            Replay(path="/a.csv", pace=2.5, volume_scale=10**8),
         ),
-        ("replay:/a.csv?loop=false", Replay(path="/a.csv")),
         ("nats://127.0.0.1:4222/ticks", Nats(server="nats://127.0.0.1:4222", subject="ticks")),
         (
             "nats://u:p@h/md.*.>?format=proto-batch",
@@ -125,7 +124,7 @@ def test_no_password_survives_masking_or_refusal(password: str, scheme: str) -> 
 @pytest.mark.parametrize(
     ("text", "absolute"),
     [
-        ("replay:a.csv?loop", "replay:/base/a.csv?loop"),
+        ("replay:a.csv?pace=2", "replay:/base/a.csv?pace=2"),
         ("replay:/a.csv", "replay:/a.csv"),
         ("replay:///a.csv", "replay:///a.csv"),
         ("jsonl:out.jsonl", "jsonl:/base/out.jsonl"),
