@@ -1,4 +1,4 @@
-"""Metrics in memory-mapped files of the run-dir, one per process, summed where they are read.
+"""The processor's metrics, in memory-mapped files of the run-dir; a gateway sums them with its own.
 
 prometheus-client's multi-process mode does the sharing. It decides how values are kept when it is first imported,
 so `activate` comes before anything that imports it.
@@ -7,7 +7,7 @@ so `activate` comes before anything that imports it.
 import os
 from pathlib import Path
 
-__all__ = ["ProcessorMetrics", "activate", "render"]
+__all__ = ["ProcessorMetrics", "activate"]
 
 
 def activate(run_dir: Path) -> None:
@@ -19,16 +19,6 @@ def activate(run_dir: Path) -> None:
     folder = run_dir / "metrics"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-
-
-def render() -> bytes:
-    """Return the metrics of all processes of the run-dir, summed, in Prometheus' text format."""
-    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 (see the module's docstring)
-    from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
-
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
 
 
 class ProcessorMetrics:

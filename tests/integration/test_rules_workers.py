@@ -220,7 +220,7 @@ async def test_rules_that_cannot_be_imported_fail_the_start_with_one_line(tmp_pa
 async def test_workers_must_declare_what_the_processor_was_told(tmp_path):
     spec = write_rules(tmp_path, "rules.check_each(name='a')(lambda tick: None)")
     rule_set = load(spec)
-    write_rules(tmp_path, "rules.check_each(name='b')(lambda tick: None)", name=spec.partition(":")[0])
+    write_rules(tmp_path, "rules.check_each(name='b')(lambda tick: None)  # longer", name=spec.partition(":")[0])
     runner = make_runner(rule_set, spec, workers=1)
     with pytest.raises(RuleError, match="changed on disk"):
         await runner.start()

@@ -107,7 +107,7 @@ def render(directory: Path) -> bytes:
 
 def _prometheus(directory: Path) -> Any:  # noqa: ANN401  # a module
     directory.mkdir(mode=0o700, exist_ok=True)
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(directory))
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     import prometheus_client  # noqa: PLC0415  # after the variable is set
 
     return prometheus_client
