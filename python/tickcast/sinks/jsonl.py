@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class JsonlSink:
         self._hold = hold
         self._file = path.open("ab")
         self._state = "live"
+        # A cancelled `run` leaves its last write going on in its thread, while `close` writes the rest.
+        self._writing = threading.Lock()
         last = self._cut_torn_line()
         if last is not None:
             hold.skip_through(last)
@@ -62,10 +65,18 @@ class JsonlSink:
         end = time.monotonic() + drain_s
         while self.lag and time.monotonic() < end:
             await asyncio.to_thread(self._write_some, 0.0)
-        self._file.close()
+        await asyncio.to_thread(self._close_file)
 
     def _write_some(self, wait_s: float) -> bool:
         """Write what has come; False when the disk refused."""
+        with self._writing:
+            return self._file.closed or self._write_next(wait_s)
+
+    def _close_file(self) -> None:
+        with self._writing:
+            self._file.close()
+
+    def _write_next(self, wait_s: float) -> bool:
         lines, last = self._hold.read_lines(MAX_TRADES, wait_s)
         if not lines:
             return True
