@@ -42,7 +42,7 @@ class Subscribe(_ClientMessage, tag="subscribe"):
     status: list[StatusName] | StatusName | None = None
     from_seq: int | None = None
     epoch: str | None = None
-    mode: Literal["tape", "conflate"] = "tape"
+    mode: Literal["tape", "latest"] = "tape"
     snapshot: bool = True
 
     def statuses(self) -> list[int] | None:
