@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import uvloop
 from rules_support import ALL, kill, pids, running, said, ticks_of, timed, until, warm
 
 from tickcast.rules import INVALID, UNKNOWN, VALID
@@ -73,6 +74,26 @@ async def test_a_rule_that_ends_its_worker_is_pinned_down(tmp_path, source):
         deaths = run.state().counters.deaths
         assert (await run.submit(ticks_of(ALL))).status.tolist() == verdicts.status.tolist()
         assert run.state().counters.deaths == deaths
+
+
+def test_a_worker_that_lost_its_socket_is_replaced_in_mid_stream(tmp_path):
+    # As a killed worker is between the end of its socket and its own: what it is told then comes back later.
+    cut = "import socket, sys; socket.socket(fileno=int(sys.argv[1])).shutdown(socket.SHUT_RDWR); time.sleep(0.1)"
+
+    async def stream():
+        async with running(tmp_path, COLUMNS.format(fault=cut)) as run:
+            await warm(run)
+            futures = []
+            while not breakers(run):
+                futures.append(run.submit(ticks_of(ALL)))
+                await asyncio.sleep(0.005)
+            for verdicts in await asyncio.gather(*futures):
+                assert verdicts.status.tolist() == [INVALID if code == 42 else VALID for code in ALL]
+                assert said(verdicts)[42] == UNAVAILABLE
+
+    # The processor's own kind of loop: a transport of uvloop raises where asyncio's is silent.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(stream())
 
 
 async def test_two_workers_go_on_beside_a_third_that_hangs(tmp_path):

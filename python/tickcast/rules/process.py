@@ -101,8 +101,8 @@ class WorkerProcess:
         return declaration
 
     def tell(self, message: Setup | Order) -> None:
-        """Send a message."""
-        if not self._gone.is_set():
+        """Send a message; to a worker that has died or is dying it goes nowhere, its parts come back at its end."""
+        if self._connected and not self._transport.is_closing():
             self._transport.write(pack(message))
 
     def kill(self) -> None:
@@ -165,6 +165,8 @@ class WorkerProcess:
         self._connected = False
         if self._exited:
             self._end()
+        elif not self.retired:
+            self.kill()  # most often it is dying already; one that only lost its socket can't be asked any more
 
     def _end(self) -> None:
         if self._gone.is_set():
