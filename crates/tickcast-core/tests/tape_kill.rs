@@ -94,6 +94,7 @@ fn follow(reader: &TapeReader, next: u64, run: &mut Run) -> (u64, u64) {
             (to + 1, run.len() as u64)
         }
         Read::Overrun { oldest } => (oldest, 0),
+        Read::Hole { to } => panic!("a tape of its own numbering has a hole up to {to}"),
     }
 }
 

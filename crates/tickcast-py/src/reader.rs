@@ -37,16 +37,18 @@ impl TapeReader {
     fn page(&self, from_seq: u64, limit: u64) -> Vec<u8> {
         let mut run = Run::default();
         let (wanted, mut from) = (from_seq.max(1), from_seq.max(1));
+        let mut why = "overrun";
         let to = loop {
             let to = from.saturating_add(limit.clamp(1, MOST_TRADES) - 1);
             match self.tape.read(from, to, &mut run) {
                 Read::Done { to } => break to.max(from - 1),
                 Read::Overrun { oldest } => from = oldest.max(from + 1),
+                Read::Hole { to } => (from, why) = (to + 1, "upstream"),
             }
         };
         let epoch = format!("{:016x}", self.tape.epoch());
         let (oldest, head) = (self.tape.oldest(), self.tape.head());
-        let gap = if from > wanted { json!({"from": wanted, "to": from - 1, "why": "overrun"}) } else { Value::Null };
+        let gap = if from > wanted { json!({"from": wanted, "to": from - 1, "why": why}) } else { Value::Null };
         let mut page = format!(
             "{{\"epoch\":\"{epoch}\",\"oldest\":{oldest},\"head\":{head},\"seq\":{from},\"toSeq\":{to},\"gap\":{gap},\"trades\":["
         )

@@ -134,6 +134,7 @@ fn refill(reader: &TapeReader, judge: &mut Judge) -> PyResult<u64> {
     while from <= reader.head() {
         match reader.read(from, reader.head().min(from + 4095), &mut run) {
             Read::Overrun { oldest } => from = oldest,
+            Read::Hole { to } => from = to + 1,
             Read::Done { to } => {
                 for r in run.iter().filter(|r| r.flags() & flags::SCREENED != 0) {
                     let listed = instruments.get(r.instrument() as usize).map(String::as_str);
@@ -187,6 +188,7 @@ impl PyHold {
                     }
                     Ok((lines, to))
                 }
+                Read::Hole { to } => Ok((lines, to)),
                 // The writer never overwrites what is held: only a tape from before the hold can lack it.
                 Read::Overrun { oldest } => {
                     self.hold.confirm(oldest.saturating_sub(1));
@@ -210,6 +212,7 @@ impl PyHold {
             while from <= head {
                 match self.reader.read(from, head.min(from + 4095), &mut run) {
                     Read::Overrun { oldest } => from = oldest,
+                    Read::Hole { to } => from = to + 1,
                     Read::Done { to } => {
                         if let Some(found) = run.iter().find(|r| r.id().hex() == trade_id.as_bytes()) {
                             self.hold.confirm(found.seq());

@@ -25,6 +25,10 @@
 //!
 //! A reader may be killed anywhere: it leaves nothing behind but a mark that costs the writer one needless wake-up.
 //!
+//! # Following
+//! A tape may follow another one ([`TapeWriter::follow`]): it keeps that one's epoch and sequences, so that a cursor
+//! means the same trades on both. What it did not get is a hole ([`Read::Hole`]): a gap of all its readers.
+//!
 //! # Closing
 //! Dropping the writer gives the lock back and clears its process id; [`TapeWriter::close`] also flushes the file, so
 //! that the tape can be taken up after the machine was restarted. Readers read on as long as they like.
@@ -32,6 +36,7 @@
 mod commit;
 mod dictionary;
 mod file;
+mod follow;
 mod futex;
 mod hold;
 mod layout;
@@ -49,6 +54,7 @@ mod stage;
 mod table;
 mod writer;
 
+pub use follow::Followed;
 pub use hold::Hold;
 pub use open::{Enrichment, TapeOptions};
 pub use reader::{MAX_RUN, Read, TapeReader};

@@ -36,6 +36,9 @@ pub struct TapeOptions {
     pub max_reasons: u16,
     /// Begin a new epoch in any case.
     pub fresh: bool,
+    /// The epoch of the tape that this one follows: another one than the tape has means a new tape with this one.
+    /// `None`: a tape with a numbering of its own.
+    pub epoch: Option<u64>,
 }
 
 impl Default for TapeOptions {
@@ -48,6 +51,7 @@ impl Default for TapeOptions {
             max_instruments: 65_536,
             max_reasons: 1_024,
             fresh: false,
+            epoch: None,
         }
     }
 }
@@ -101,6 +105,10 @@ pub(super) struct Opened {
     pub rules: Vec<u16>,
     /// Code on the tape of the rule set of the options.
     pub rule_set: u16,
+    /// Names of all rules that the tape has seen.
+    pub rule_names: Dictionary,
+    /// Names of all rule sets that the tape has seen.
+    pub rule_set_names: Dictionary,
 }
 
 /// Opens the tape at `path`: the one that is there, if it can be taken up, else a new one. The lock must be held.
@@ -127,6 +135,7 @@ fn fits(shared: &Shared, layout: &Layout, options: &TapeOptions) -> bool {
         && survived
         && !shared.flagged_superseded()
         && word(header::EPOCH) != 0
+        && options.epoch.is_none_or(|epoch| epoch == word(header::EPOCH))
         && shared.enrichments().as_ref() == Some(&options.enrichments)
 }
 
@@ -135,7 +144,7 @@ pub(super) fn begin(shared: Shared, options: &TapeOptions) -> Result<Opened> {
     let sizes = shared.layout.sizes;
     let set = |at: usize, value: u64| shared.word(at).store(value, Ordering::Relaxed);
     set(header::MAGIC, MAGIC);
-    set(header::EPOCH, random());
+    set(header::EPOCH, options.epoch.filter(|&epoch| epoch != 0).unwrap_or_else(random));
     set(header::BYTES, sizes.bytes);
     set(header::ENRICHMENTS, sizes.enrichments as u64);
     set(header::MAX_INSTRUMENTS, sizes.max_instruments as u64);
@@ -211,19 +220,26 @@ fn with_dictionaries(shared: Shared, options: &TapeOptions, commit: Commit, resu
     let Shared { memory, layout, .. } = &shared;
     let instruments = Dictionary::take_up(memory, layout.instruments)?;
     let reasons = Dictionary::take_up(memory, layout.reasons)?;
-    let mut rules = Dictionary::take_up(memory, layout.rules)?;
-    let mut rule_sets = Dictionary::take_up(memory, layout.rule_sets)?;
-    let code = |dictionary: &mut Dictionary, memory: &Memory, name: &str| {
-        dictionary.intern(memory, cut(name, 256)).and_then(|code| u16::try_from(code).ok())
-    };
-    let rule_set = code(&mut rule_sets, memory, &options.rule_set)?;
-    let rules = options.rules.iter().map(|name| code(&mut rules, memory, name)).collect::<Option<Vec<u16>>>()?;
+    let mut rule_names = Dictionary::take_up(memory, layout.rules)?;
+    let mut rule_set_names = Dictionary::take_up(memory, layout.rule_sets)?;
+    let rule_set = rule_code(&mut rule_set_names, memory, &options.rule_set)?;
+    let rules = rule_codes(&mut rule_names, memory, &options.rules)?;
     let boot = if shared.identity.is_some() { file::boot() } else { 0 };
     shared.word(header::BOOT).store(boot, Ordering::Relaxed);
     shared.word(header::CLEAN).store(0, Ordering::Relaxed);
     shared.word(header::WRITER_PID).store(std::process::id().into(), Ordering::Relaxed);
     shared.word(header::RULE_SET).store(rule_set.into(), Ordering::Release);
-    Some(Opened { shared, resumed, commit, instruments, reasons, rules, rule_set })
+    Some(Opened { shared, resumed, commit, instruments, reasons, rules, rule_set, rule_names, rule_set_names })
+}
+
+/// Returns the code of a rule or rule set, a new one if need be; `None`: there is no room.
+pub(super) fn rule_code(names: &mut Dictionary, memory: &Memory, name: &str) -> Option<u16> {
+    names.intern(memory, cut(name, 256)).and_then(|code| u16::try_from(code).ok())
+}
+
+/// Returns the codes of rules or rule sets, in their order; `None`: there is no room for all.
+pub(super) fn rule_codes(dictionary: &mut Dictionary, memory: &Memory, names: &[String]) -> Option<Vec<u16>> {
+    names.iter().map(|name| rule_code(dictionary, memory, name)).collect()
 }
 
 /// Returns the front of `text`, at most `bytes` long, cut between characters.

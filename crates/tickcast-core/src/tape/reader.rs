@@ -28,6 +28,12 @@ pub enum Read {
         /// First sequence that can still be read, for the moment.
         oldest: u64,
     },
+    /// The tape never had `from`, nor what follows it up to here: it follows another tape, which did not give them.
+    /// That is a gap of every cursor; reading goes on right behind it.
+    Hole {
+        /// Last sequence of the hole, as far as it is known.
+        to: u64,
+    },
 }
 
 /// A view of a tape. Cheap to clone; may be sent to and used by any thread.
@@ -98,9 +104,10 @@ impl TapeReader {
         self.shared.word(header::WRITER_PID).load(Ordering::Relaxed) as u32
     }
 
-    /// Copies the trades `from ..= to` into `out`, as far as they are there, at most [`MAX_RUN`] of them.
+    /// Copies the trades `from ..= to` into `out`, as far as they are there, at most [`MAX_RUN`] of them; a hole ends the
+    /// run.
     ///
-    /// `out` is empty after an overrun, and where nothing new has come.
+    /// `out` is empty after an overrun, at a hole, and where nothing new has come.
     pub fn read(&self, from: u64, to: u64, out: &mut Run) -> Read {
         out.clear();
         let (shared, span) = (&*self.shared, self.span());
@@ -131,7 +138,14 @@ impl TapeReader {
             span.still_holds(from)
         });
         match result {
-            Ok(()) => Read::Done { to },
+            Ok(()) => match out.cut_at_hole() {
+                None => Read::Done { to },
+                Some((0, end)) => {
+                    out.clear();
+                    Read::Hole { to: end.clamp(from, span.head().max(from)) }
+                }
+                Some((rows, _)) => Read::Done { to: from + rows - 1 },
+            },
             Err(oldest) => {
                 out.clear();
                 Read::Overrun { oldest }

@@ -27,6 +27,7 @@ fn options() -> TapeOptions {
         max_instruments: 4,
         max_reasons: 2,
         fresh: false,
+        epoch: None,
     }
 }
 
@@ -118,11 +119,12 @@ struct Cursor {
     next: u64,
     delivered: u64,
     in_gaps: u64,
+    in_holes: Vec<u64>,
 }
 
 impl Cursor {
     fn new() -> Self {
-        Cursor { next: 1, delivered: 0, in_gaps: 0 }
+        Cursor { next: 1, delivered: 0, in_gaps: 0, in_holes: Vec::new() }
     }
 
     fn read(&mut self, reader: &TapeReader, most: u64, mut check: impl FnMut(&Record<'_>)) -> bool {
@@ -139,6 +141,12 @@ impl Cursor {
                 assert!(oldest > self.next && run.is_empty());
                 self.in_gaps += oldest - self.next;
                 self.next = oldest;
+                true
+            }
+            Read::Hole { to } => {
+                assert!(to >= self.next && run.is_empty());
+                self.in_holes.extend(self.next..=to);
+                self.next = to + 1;
                 true
             }
         }
@@ -188,6 +196,63 @@ proptest! {
         }
         while cursor.read(&reader, 5, |r| assert_is(r, &written[r.seq() as usize - 1], &reader)) {}
         prop_assert_eq!(cursor.delivered + cursor.in_gaps, written.len() as u64);
+    }
+
+    #[test]
+    fn tape_that_follows_keeps_epoch_and_sequences_and_its_holes_are_gaps(
+        batches in proptest::collection::vec(
+            (proptest::collection::vec((0u64..3, made()), 0..6), 0u64..12, 0u64..8, any::<bool>()), 1..25,
+        ),
+        data_words in 400usize..600,
+    ) {
+        let options = TapeOptions { epoch: Some(77), ..options() };
+        let opened = open::begin(tiny(data_words), &options).unwrap();
+        let mut writer = TapeWriter::from_opened(opened, &options).unwrap();
+        let mut given: BTreeMap<u64, Made> = BTreeMap::new();
+        let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut cursor = Cursor::new();
+        let mut to = 0;
+        for (batch, hole, read, restart) in batches {
+            let mut seq = to;
+            let numbered: Vec<(u64, Made)> =
+                batch.into_iter().map(|(left_out, made)| { seq += 1 + left_out; (seq, made) }).collect();
+            to = seq + hole;
+            let enrichments: Vec<[f64; 1]> = numbered.iter().map(|(seq, _)| [*seq as f64]).collect();
+            let trades = || numbered.iter().zip(&enrichments).map(|((seq, made), e)| {
+                Followed { seq: *seq, rule_set: 0, entry: made.entry(*seq, e) }
+            });
+            writer.follow(trades(), to).unwrap();
+            // The same batch once more changes nothing.
+            writer.follow(trades(), to).unwrap();
+            prop_assert_eq!((writer.epoch(), writer.head()), (77, to));
+            if restart {
+                let opened = open::take_up_copy(&writer.reader().shared, &options);
+                writer = TapeWriter::from_opened(opened.unwrap(), &options).unwrap();
+                prop_assert_eq!((writer.resumed(), writer.epoch(), writer.head()), (true, 77, to));
+            }
+            given.extend(numbered.iter().copied());
+            let reader = writer.reader();
+            for _ in 0..read {
+                cursor.read(&reader, 3, |r| assert_is(r, &given[&r.seq()], &reader));
+            }
+            let names = reader.instruments(0);
+            for (seq, made) in &numbered {
+                let id = INSTRUMENTS[made.instrument];
+                let coded = made.flags & flags::SCREENED != 0 && names.iter().any(|name| name == id);
+                if made.reason.is_none() && coded {
+                    newest.insert(id, *seq);
+                }
+            }
+            let snapshot = reader.snapshot();
+            prop_assert_eq!(snapshot.to_seq(), to);
+            let entries: BTreeMap<&str, u64> = snapshot.iter().map(|e| (e.trade().instrument_id, e.seq())).collect();
+            prop_assert_eq!(&entries, &newest);
+        }
+        let reader = writer.reader();
+        while cursor.read(&reader, 5, |r| assert_is(r, &given[&r.seq()], &reader)) {}
+        prop_assert_eq!(cursor.next, to + 1);
+        prop_assert_eq!(cursor.delivered + cursor.in_gaps + cursor.in_holes.len() as u64, to);
+        prop_assert!(cursor.in_holes.iter().all(|seq| !given.contains_key(seq)));
     }
 
     #[test]
@@ -357,6 +422,63 @@ fn holding_cursor_is_not_overwritten_and_goes_on_where_it_was() {
     assert_eq!(next.hold("jsonl:out").unwrap().confirmed(), 5);
     drop(hold);
     append_numbers(&mut writer, 22..=60);
+}
+
+#[test]
+fn tape_that_follows_from_the_middle_shows_what_came_before_in_snapshots_only() {
+    let options = TapeOptions { epoch: Some(5), ..options() };
+    let opened = open::begin(tiny(4_000), &options).unwrap();
+    let mut writer = TapeWriter::from_opened(opened, &options).unwrap();
+    let made = |instrument| Made { instrument, reason: None, flags: flags::SCREENED };
+    writer.follow(std::iter::empty(), 1_000).unwrap();
+    let seeds = [(900, 0), (950, 1), (1_001, 2)].map(|(seq, instrument)| (seq, made(instrument)));
+    writer.seed(seeds.iter().map(|(seq, m)| Followed { seq: *seq, rule_set: 0, entry: m.entry(*seq, &[0.5]) }));
+    writer
+        .follow([Followed { seq: 1_001, rule_set: 0, entry: made(1).entry(1_001, &[0.5]) }].into_iter(), 1_001)
+        .unwrap();
+    // What is older than the tape's own trade of an instrument does not replace it.
+    writer.seed([Followed { seq: 960, rule_set: 0, entry: made(1).entry(960, &[0.5]) }].into_iter());
+    let reader = writer.reader();
+    let mut run = Run::default();
+    assert_eq!(reader.read(1, u64::MAX, &mut run), Read::Overrun { oldest: 1_001 });
+    assert_eq!(reader.read(1_001, u64::MAX, &mut run), Read::Done { to: 1_001 });
+    let newest: Vec<(String, u64)> =
+        reader.snapshot().iter().map(|e| (e.trade().instrument_id.to_owned(), e.seq())).collect();
+    assert_eq!(newest, [("AAPL".to_owned(), 900), ("MSFT".to_owned(), 1_001)]);
+}
+
+#[test]
+fn rules_of_the_tape_that_is_followed_keep_their_names() {
+    let mut writer = writer(4_000);
+    let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+    writer.learn(&names(&["theirs", "second"]), &names(&["old@1", "new@2"]), "new@2").unwrap();
+    let refused = Made { instrument: 0, reason: Some((1, false)), flags: flags::SCREENED };
+    let trade = |seq, rule_set, rule| {
+        let entry = Entry { rule, ..refused.entry(seq, &[1.0]) };
+        Followed { seq, rule_set, entry }
+    };
+    writer.follow([trade(1, 0, 1), trade(2, 1, 2)].into_iter(), 2).unwrap();
+    let reader = writer.reader();
+    let mut run = Run::default();
+    reader.read(1, 2, &mut run);
+    let (rules, sets) = (reader.rules(), reader.rule_sets());
+    let named: Vec<(&str, &str)> =
+        run.iter().map(|r| (&*rules[usize::from(r.rule()) - 1], &*sets[usize::from(r.rule_set())])).collect();
+    assert_eq!(named, [("theirs", "old@1"), ("second", "new@2")]);
+    assert_eq!(reader.rule_set(), "new@2");
+}
+
+#[test]
+fn hole_waits_for_a_holding_cursor_like_a_trade() {
+    let mut writer = writer(4_000);
+    append_numbers(&mut writer, 1..=3);
+    let hold = writer.hold("jsonl:out").unwrap();
+    append_numbers(&mut writer, 4..=5);
+    assert!(writer.follow(std::iter::empty(), 100_000).is_err());
+    assert_eq!(writer.head(), 5);
+    hold.confirm(5);
+    writer.follow(std::iter::empty(), 100_000).unwrap();
+    assert_eq!((writer.head(), writer.reader().oldest()), (100_000, 100_001));
 }
 
 #[test]

@@ -63,6 +63,15 @@ impl Run {
         }
         (end - start <= words).then_some(end - start)
     }
+
+    /// Leaves out everything from the first hole on. Returns how many trades lie before it and where it ends; `None`:
+    /// there is no hole.
+    pub(crate) fn cut_at_hole(&mut self) -> Option<(u64, u64)> {
+        let mut slots = self.slots.chunks_exact(self.slot_words).map(slot::hole_end).enumerate();
+        let (rows, end) = slots.find_map(|(row, end)| end.map(|end| (row, end)))?;
+        self.slots.truncate(rows * self.slot_words);
+        Some((rows as u64, end))
+    }
 }
 
 /// One trade of a [`Run`], borrowed.

@@ -19,12 +19,16 @@
 //!      16          f64 for each enrichment
 //! ```
 //!
+//! A sequence that the tape never had (see [`super::Read::Hole`]) has a slot too, without bytes, marked by a flag.
+//!
 //! From word 11 on these are the bytes of a record in a binary frame.
 
 /// Words of a slot without enrichments.
 pub(crate) const FIXED_WORDS: usize = 16;
 /// First word of the record.
 pub(crate) const RECORD: usize = 11;
+/// Word of a hole's slot that holds the last sequence of the hole; a trade has its id there.
+const HOLE_END: usize = 5;
 
 /// Instrument code of a trade whose instrument is not in the dictionary: its id rides as text.
 pub const NO_INSTRUMENT: u32 = u32::MAX;
@@ -45,6 +49,9 @@ pub mod flags {
     pub const STAMPED: u8 = 2;
     /// Needed trades that are not held any more.
     pub const LATE: u8 = 4;
+    /// No trade at all: the place of a sequence that the tape never had, because the one that it follows did not give
+    /// it. Readers never see such a record.
+    pub(crate) const HOLE: u8 = 128;
 }
 
 /// Packs the lengths word.
@@ -65,6 +72,21 @@ pub(crate) fn data_words(lengths: u64) -> u64 {
 /// Packs the first word of a record.
 pub(crate) fn record_head(instrument: u32, status: u8, flags: u8, reason: u16) -> u64 {
     u64::from(instrument) | u64::from(status) << 32 | u64::from(flags) << 40 | u64::from(reason) << 48
+}
+
+/// Appends the slot of a sequence without a trade, one of a hole that ends with `last`, to `slots`.
+pub(crate) fn push_hole(slots: &mut Vec<u64>, position: u64, last: u64, enrichments: usize) {
+    let mut words = [0; FIXED_WORDS];
+    words[0] = position;
+    words[HOLE_END] = last;
+    words[RECORD] = record_head(NO_INSTRUMENT, 0, flags::HOLE, NO_REASON);
+    slots.extend_from_slice(&words);
+    slots.extend(std::iter::repeat_n(0, enrichments));
+}
+
+/// Returns the last sequence of the hole that this slot belongs to; `None`: it holds a trade.
+pub(crate) fn hole_end(slot_words: &[u64]) -> Option<u64> {
+    ((slot_words[RECORD] >> 40) as u8 & flags::HOLE != 0).then(|| slot_words[HOLE_END])
 }
 
 /// Packs two 32-bit halves, low one first.

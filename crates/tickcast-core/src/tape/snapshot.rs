@@ -69,7 +69,7 @@ impl Snapshot {
         let mut next = applied.saturating_add(1);
         while next <= head {
             match reader.read(next, head, &mut run) {
-                Read::Done { to } if (next..u64::MAX).contains(&to) => next = to + 1,
+                Read::Done { to } | Read::Hole { to } if (next..u64::MAX).contains(&to) => next = to + 1,
                 _ => return None,
             }
             self.replay(&run, shared.layout.sizes.max_instruments);

@@ -19,17 +19,21 @@ use std::time::SystemTime;
 /// The one writer of a tape. It holds the lock until it is dropped.
 #[derive(Debug)]
 pub struct TapeWriter {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     reader: TapeReader,
-    commit: Commit,
-    oldest: u64,
+    pub(super) commit: Commit,
+    pub(super) oldest: u64,
     resumed: bool,
-    instruments: Dictionary,
-    reasons: Dictionary,
-    rules: Vec<u16>,
-    rule_set: u16,
-    stage: Stage,
-    holds: Holds,
+    pub(super) instruments: Dictionary,
+    pub(super) reasons: Dictionary,
+    pub(super) rules: Vec<u16>,
+    pub(super) rule_set: u16,
+    /// Codes here of the rule sets of the tape that is followed.
+    pub(super) rule_sets: Vec<u16>,
+    pub(super) rule_names: Dictionary,
+    pub(super) rule_set_names: Dictionary,
+    pub(super) stage: Stage,
+    pub(super) holds: Holds,
     /// Per instrument: first sequence of the batch in which its last value was entered last.
     entered: Vec<u64>,
     _lock: Option<file::Lock>,
@@ -72,6 +76,9 @@ impl TapeWriter {
             reasons: opened.reasons,
             rules: opened.rules,
             rule_set: opened.rule_set,
+            rule_sets: Vec::new(),
+            rule_names: opened.rule_names,
+            rule_set_names: opened.rule_set_names,
             stage: Stage::new(EnrichmentKeys::new(&names)),
             holds: Holds::default(),
             _lock: lock,
@@ -122,6 +129,11 @@ impl TapeWriter {
         positions: &[Position],
     ) -> Result<RangeInclusive<u64>> {
         self.stage(entries);
+        self.write_staged(positions)
+    }
+
+    /// Writes what is staged.
+    pub(super) fn write_staged(&mut self, positions: &[Position]) -> Result<RangeInclusive<u64>> {
         let first = self.commit.head + 1;
         let mut commit = self.commit.clone();
         commit.head += (self.stage.slots.len() / self.shared.layout.slot_words()) as u64;
@@ -149,8 +161,7 @@ impl TapeWriter {
     }
 
     fn stage<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        let now_ns = now_ns();
         let Self { shared, stage, instruments, reasons, rules, rule_set, commit, .. } = self;
         let mut codes = Codes { instruments, reasons, rules, rule_set: *rule_set };
         stage.clear();
@@ -269,9 +280,15 @@ impl TapeWriter {
         flush()
     }
 
-    fn error(&self, what: String) -> Error {
+    pub(super) fn error(&self, what: String) -> Error {
         Error::Tape { path: self.shared.path.clone(), what }
     }
+}
+
+/// Returns the wall clock, ns since the Unix epoch.
+pub(super) fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl Drop for TapeWriter {

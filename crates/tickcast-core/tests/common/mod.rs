@@ -19,6 +19,7 @@ pub fn options() -> TapeOptions {
         max_instruments: 256,
         max_reasons: 16,
         fresh: false,
+        epoch: None,
     }
 }
 

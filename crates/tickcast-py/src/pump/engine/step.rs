@@ -137,6 +137,12 @@ impl Engine {
                     }
                     self.restless = true;
                 }
+                Read::Hole { to } => {
+                    for &at in here.iter().flat_map(|&(_, group)| &groups[group].members) {
+                        self.hole(at, to);
+                    }
+                    self.restless = true;
+                }
                 Read::Done { to } if to >= cursor => {
                     self.restless |= to < head;
                     let mut block = Block::new(run);

@@ -106,6 +106,16 @@ impl Engine {
         self.begin(at, request.subscription, snapshot, start);
     }
 
+    /// The tape never had what comes next for a client, up to `to`: a gap, and on it goes right behind.
+    pub(super) fn hole(&mut self, at: usize, to: u64) {
+        let Stream::Live { filter, cursor, covered, snapshot } = self.clients[at].stream else { return };
+        match self.clients[at].kind {
+            Kind::Plain => add(&self.shared.stats.dropped, to + 1 - cursor),
+            Kind::V1 => self.post_gap(at, covered + 1, to, "upstream"),
+        }
+        self.clients[at].stream = Stream::Live { filter, cursor: to + 1, covered: to, snapshot };
+    }
+
     /// Opens a tape that has come, or that took the old one's place.
     pub(super) fn look_for_tape(&mut self) {
         let Some(next) = self.follow.successor() else { return };
