@@ -9,10 +9,11 @@
 //! What a subscription leaves out is covered all the same: then `seqs` numbers the trades that came. So a client can
 //! always tell "not for me" from "lost", and its place on the tape is one number.
 
+pub mod binary;
 mod frame;
 mod message;
 mod subscription;
 
-pub use frame::{AGE_BUCKETS_MS, Ages, Block, Frame};
+pub use frame::{AGE_BUCKETS_MS, Ages, Block, Frame, Pick};
 pub use message::{Granted, Hello, bye, gap, heartbeat, snapshot, status, subscribed};
 pub use subscription::{Dictionary, Filter, Subscription};

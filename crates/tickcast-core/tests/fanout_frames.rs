@@ -7,7 +7,7 @@ use common::{Sample, options, sample};
 use proptest::prelude::*;
 use serde_json::Value;
 use tickcast_core::Status;
-use tickcast_core::fanout::{self, Block, Dictionary, Filter, Hello, Subscription};
+use tickcast_core::fanout::{self, Block, Dictionary, Filter, Hello, Pick, Subscription};
 use tickcast_core::tape::{Entry, NO_INSTRUMENT, Read, Run, TapeReader, TapeWriter};
 
 fn tape_of(samples: &[Sample], unscreened: bool) -> TapeReader {
@@ -29,7 +29,7 @@ fn deliver(tape: &TapeReader, wish: &Subscription, from: u64, rows: u64, bytes: 
         assert!(matches!(tape.read(cursor, cursor + rows - 1, &mut run), Read::Done { to } if to >= cursor));
         let mut block = Block::new(&run);
         block.select(&filter, &mut selected);
-        let frame = block.frame(covered + 1, &selected, bytes, 1_000_000_000);
+        let frame = block.frame(covered + 1, &Pick::rows(&selected), bytes, 1_000_000_000);
         if frame.trades > 0 {
             covered = frame.to_seq;
             let message: Value = serde_json::from_slice(&frame.body).expect("a frame is JSON");

@@ -1,5 +1,6 @@
 //! Runs of trades to frames.
 
+use super::binary::micros;
 use super::subscription::Filter;
 use crate::tape::{NO_INSTRUMENT, Record, Run};
 use hashbrown::HashMap;
@@ -27,7 +28,7 @@ impl Ages {
         ages
     }
 
-    fn add(&mut self, age_ns: i64) {
+    pub(super) fn add(&mut self, age_ns: i64) {
         // A stamp ahead of the clock counts as no age at all.
         let ms = age_ns.max(0) as f64 / 1e6;
         let bucket = AGE_BUCKETS_MS.iter().position(|&end| ms <= end).unwrap_or(BUCKETS - 1);
@@ -49,6 +50,24 @@ pub struct Frame {
     pub since_ingest: Ages,
     /// Time from a trade's own timestamp to this frame.
     pub since_event: Ages,
+}
+
+/// Which trades of a run a frame gets, and what it tells of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pick<'a> {
+    /// Rows of the run, ascending.
+    pub rows: &'a [u32],
+    /// Whether the times of every stage come along.
+    pub stages: bool,
+    /// How many trades that were wanted are left out for newer ones; `None`: the frame does not conflate.
+    pub conflated: Option<u64>,
+}
+
+impl<'a> Pick<'a> {
+    /// These rows, and nothing besides.
+    pub fn rows(rows: &'a [u32]) -> Self {
+        Pick { rows, ..Pick::default() }
+    }
 }
 
 /// A run of trades, ready to be picked from for many clients.
@@ -91,20 +110,33 @@ impl<'a> Block<'a> {
         rows.sort_unstable();
     }
 
-    /// Encodes the `trades` message that holds `rows` and covers `seq` up to the end of the run, or up to the last
-    /// trade that fits into `max_bytes` (at least one is taken).
+    /// The trades in these rows.
+    pub(super) fn rows<'b>(&'b self, rows: &'b [u32]) -> impl Iterator<Item = &'b Record<'a>> {
+        rows.iter().map(|&row| &self.records[row as usize])
+    }
+
+    /// Last sequence of the run.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.records[self.records.len() - 1].seq()
+    }
+
+    /// Last sequence that a frame covers of which the first `taken` of `rows` found room.
+    pub(super) fn to_seq(&self, rows: &[u32], taken: usize) -> u64 {
+        if taken < rows.len() { self.records[rows[taken - 1] as usize].seq() } else { self.last_seq() }
+    }
+
+    /// Encodes the `trades` message that holds the rows of `pick` and covers `seq` up to the end of the run, or up to
+    /// the last trade that fits into `max_bytes` (at least one is taken).
     ///
     /// # Panics
-    /// If the run is empty, or `rows` are not rows of it.
-    pub fn frame(&self, seq: u64, rows: &[u32], max_bytes: usize, now_ns: i64) -> Frame {
-        let mut frame = Frame { to_seq: self.records[self.records.len() - 1].seq(), ..Frame::default() };
+    /// If the run is empty, or the rows are not rows of it.
+    pub fn frame(&self, seq: u64, pick: &Pick<'_>, max_bytes: usize, now_ns: i64) -> Frame {
+        let Pick { rows, stages, conflated } = *pick;
         if rows.is_empty() {
-            return frame;
+            return Frame { to_seq: self.last_seq(), ..Frame::default() };
         }
         let (taken, bytes) = self.fitting(rows, max_bytes);
-        if taken < rows.len() {
-            frame.to_seq = self.records[rows[taken - 1] as usize].seq();
-        }
+        let mut frame = Frame { to_seq: self.to_seq(rows, taken), trades: taken as u32, ..Frame::default() };
         let rows = &rows[..taken];
         let mut numbers = itoa::Buffer::new();
         let mut body = Vec::with_capacity(bytes + 128);
@@ -115,8 +147,7 @@ impl<'a> Block<'a> {
         body.extend_from_slice(b",\"sentNs\":\"");
         body.extend_from_slice(numbers.format(now_ns).as_bytes());
         body.extend_from_slice(b"\",\"trades\":[");
-        for &row in rows {
-            let record = &self.records[row as usize];
+        for record in self.rows(rows) {
             body.extend_from_slice(record.json());
             body.push(b',');
             frame.since_ingest.add(now_ns.saturating_sub(record.ingest_ns()));
@@ -124,13 +155,31 @@ impl<'a> Block<'a> {
         }
         close_list(&mut body);
         if taken as u64 != frame.to_seq - seq + 1 {
-            let seqs = rows.iter().map(|&row| self.records[row as usize].seq());
-            write_seqs(&mut body, seqs);
+            write_seqs(&mut body, self.rows(rows).map(Record::seq));
+        }
+        if stages {
+            self.write_stages(&mut body, rows, now_ns);
+        }
+        if let Some(conflated) = conflated {
+            body.extend_from_slice(b",\"conflated\":");
+            body.extend_from_slice(numbers.format(conflated).as_bytes());
         }
         body.push(b'}');
-        frame.trades = taken as u32;
         frame.body = body;
         frame
+    }
+
+    fn write_stages(&self, body: &mut Vec<u8>, rows: &[u32], now_ns: i64) {
+        body.extend_from_slice(b",\"stages\":{");
+        write_column(body, "ingestNs", self.rows(rows).map(|r| format!("\"{}\"", r.ingest_ns())));
+        for (name, of) in STAGES {
+            body.push(b',');
+            write_column(body, name, self.rows(rows).map(|r| of(r).to_string()));
+        }
+        body.push(b',');
+        let sent = self.rows(rows).map(|r| micros(now_ns.saturating_sub(r.ingest_ns())).to_string());
+        write_column(body, "sent", sent);
+        body.push(b'}');
     }
 
     /// How many of `rows` fit into `max_bytes`, and the bytes that they and their numbers take.
@@ -145,6 +194,24 @@ impl<'a> Block<'a> {
         }
         (rows.len(), bytes)
     }
+}
+
+type StageOf = fn(&Record<'_>) -> u32;
+
+const STAGES: [(&str, StageOf); 4] = [
+    ("decode", |r| r.decode_us()),
+    ("rules", |r| r.rules_us()),
+    ("enrich", |r| r.enrich_us()),
+    ("tape", |r| r.tape_us()),
+];
+
+fn write_column(body: &mut Vec<u8>, name: &str, values: impl Iterator<Item = String>) {
+    body.extend_from_slice(format!("\"{name}\":[").as_bytes());
+    for value in values {
+        body.extend_from_slice(value.as_bytes());
+        body.push(b',');
+    }
+    close_list(body);
 }
 
 fn by_instrument(records: &[Record<'_>]) -> HashMap<u32, Vec<u32>> {

@@ -1,5 +1,6 @@
 //! Which trades a client wants.
 
+use super::binary::Known;
 use crate::Status;
 use crate::tape::{NO_INSTRUMENT, Record, TapeReader};
 use crate::tick::Names;
@@ -65,20 +66,39 @@ fn bit(status: Status) -> u8 {
     1 << status as u8
 }
 
-/// The tape's instruments as far as they have been seen, found by name.
+/// The tape's instruments and reasons as far as they have been seen; instruments are found by name.
 #[derive(Debug, Default)]
 pub struct Dictionary {
     names: Names,
+    reasons: Vec<String>,
 }
 
 impl Dictionary {
-    /// Takes in what the tape's dictionary has more; codes never change as long as the tape lives.
+    /// Takes in what the tape's dictionaries have more; codes never change as long as the tape lives.
     pub fn follow(&mut self, reader: &TapeReader) {
         if reader.instrument_count() > self.names.len() {
             for name in reader.instruments(self.names.len()) {
                 self.names.intern(&name);
             }
         }
+        if reader.reason_count() > self.reasons.len() {
+            self.reasons.extend(reader.reasons(self.reasons.len()));
+        }
+    }
+
+    /// How many entries were seen.
+    pub fn known(&self) -> Known {
+        Known { instruments: self.names.len() as u32, reasons: self.reasons.len() as u32 }
+    }
+
+    /// Instrument ids from this code on.
+    pub fn instruments(&self, from: u32) -> impl Iterator<Item = &str> + Clone {
+        (from..self.names.len() as u32).map(|code| self.names.get(code))
+    }
+
+    /// Reasons from this one on, counted from 0.
+    pub fn reasons(&self, from: u32) -> impl Iterator<Item = &str> + Clone {
+        self.reasons.iter().skip(from as usize).map(String::as_str)
     }
 
     /// Number of instruments seen.

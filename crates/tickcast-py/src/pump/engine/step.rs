@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tickcast_core::fanout::{Ages, Block};
+use tickcast_core::fanout::{Ages, Block, Pick};
 use tickcast_core::tape::{Read, Run};
 
 /// Longest hold of the interpreter.
@@ -174,7 +174,7 @@ impl Engine {
             return;
         }
         block.select(filter, rows);
-        let frame = block.frame(group.covered + 1, rows, FRAME_BYTES, now);
+        let frame = block.frame(group.covered + 1, &Pick::rows(rows), FRAME_BYTES, now);
         group.news = match frame.trades {
             0 => News::Passed { to_seq: frame.to_seq },
             trades => News::Frame {
