@@ -12,6 +12,7 @@ __all__ = [
     "JetStreamSource",
     "Judge",
     "Judged",
+    "MessageDecoder",
     "NatsPublisher",
     "NatsSource",
     "Pending",
@@ -54,6 +55,28 @@ class Batch:
     @property
     def undecodable(self) -> list[tuple[_Position, bytes, str]]:
         """What could not be decoded: position, original bytes, why."""
+
+@final
+class MessageDecoder:
+    """Decodes the messages of one stream of a client, which it counts: their positions are stream and number.
+
+    Args:
+        format: ``proto``, ``proto-batch`` or ``json``.
+        stream: Number of the stream, 32 bits.
+
+    Raises:
+        ValueError: There is no such format.
+    """
+
+    def __new__(cls, format: str, *, stream: int) -> MessageDecoder: ...
+    def decode(self, messages: list[bytes], arrival_ns: list[int]) -> Batch:
+        """Decode messages that arrived at these times, ns since the Unix epoch.
+
+        What can't be decoded gets a row of its own in its place, which is judged INVALID, and is no dead letter.
+
+        Raises:
+            ValueError: There is not one time for each message.
+        """
 
 @final
 class Judge:
@@ -170,6 +193,10 @@ class Judged:
     @property
     def last_arrival_ns(self) -> int:
         """When the last message arrived, ns since the Unix epoch; 0: there is none."""
+    def proto(self) -> list[bytes]:
+        """Return each trade as a ``marketdata.ValidatedTrade``."""
+    def proto_batches(self) -> list[bytes]:
+        """Return the trades of each message as a ``tickcast.v1.ValidatedTradeBatch``."""
     def json(self, enrichments: list[str]) -> list[str]:
         """Return each trade in the plain JSON form."""
     def json_lines(self, enrichments: list[str]) -> bytes:

@@ -25,6 +25,7 @@ from tickcast.units import parse_duration_ns
 
 __all__ = [
     "Config",
+    "Grpc",
     "Judge",
     "Ready",
     "Screen",
@@ -93,6 +94,48 @@ class Web(Section, frozen=True):
                 f"web.host: {self.host} is reachable from other machines; "
                 "set web.auth_token, or allow it with --insecure-public"
             )
+
+
+class Grpc(Section, frozen=True):
+    """The gRPC server of the processor."""
+
+    prefix: ClassVar[str] = "grpc."
+
+    host: Host = "127.0.0.1"
+    """Address to listen on; other than loopback only with `auth_token`, `tls_client_ca` or `web.insecure_public`."""
+    port: Port = 50_051
+    """TCP port; 0 chooses a free one."""
+    auth_token: str | None = None
+    """Token that clients must send as metadata `authorization: Bearer TOKEN`; none lets everybody in. Secret."""
+    tls_cert: str | None = None
+    """PEM file of the server's certificate and what leads to its root; with `tls_key` it makes the server speak TLS."""
+    tls_key: str | None = None
+    """PEM file of the certificate's private key."""
+    tls_client_ca: str | None = None
+    """PEM file of the authorities whose certificates clients must show (mutual TLS); none asks for no certificate."""
+    keepalive_ms: Annotated[int, whole(100, 3_600_000)] = 4_000
+    """Pause after which a silent connection is pinged, milliseconds."""
+    keepalive_timeout_ms: Annotated[int, whole(100, 600_000)] = 4_000
+    """Time for the answer to a ping before the connection is given up, milliseconds."""
+    max_message_bytes: Annotated[int, size(1_024, 2**30, "from 1KiB to 1GiB")] = 4 * 1024 * 1024
+    """Largest message taken, bytes; a larger one ends its stream with RESOURCE_EXHAUSTED."""
+    max_streams: Annotated[int, whole(1, 100_000)] = 1_000
+    """Calls under way at once, over all connections; further ones are refused with RESOURCE_EXHAUSTED."""
+    drain_ms: Annotated[int, whole(0, 8_000)] = 2_000
+    """Time at an orderly stop for streams to get their last answers, milliseconds."""
+    publish: bool = False
+    """Put the ticks of `ProcessStream` on the tape, through the common windows, like those of a source."""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine get in without showing who they are."""
+        return not is_loopback(self.host) and not self.auth_token and not self.tls_client_ca
+
+    def _check_together(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("grpc.tls_cert and grpc.tls_key: must be given together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ConfigError("grpc.tls_client_ca: needs grpc.tls_cert and grpc.tls_key")
 
 
 class Tape(Section, frozen=True):
@@ -218,6 +261,8 @@ class Config(Section, frozen=True):
     """Directory of tape, locks, control socket and dead letters, private to the user; one per running tickcast."""
     web: Web = Web()
     """See the section `web`."""
+    grpc: Grpc = Grpc()
+    """See the section `grpc`."""
     tape: Tape = Tape()
     """See the section `tape`."""
     window: Window = Window()
@@ -243,6 +288,11 @@ class Config(Section, frozen=True):
         scales = self.volume_scale.values() if isinstance(self.volume_scale, dict) else [self.volume_scale]
         for scale in scales:
             urls.check_volume_scale("volume_scale", scale)
+        if self.grpc.is_public and not self.web.insecure_public:
+            raise ConfigError(
+                f"grpc.host: {self.grpc.host} is reachable from other machines; set grpc.auth_token or "
+                "grpc.tls_client_ca, or allow it with --insecure-public"
+            )
         socket_path = os.fsencode(Path(self.run_dir) / "control.sock")
         if len(socket_path) > MAX_CONTROL_SOCKET_PATH:
             raise ConfigError(
@@ -295,8 +345,13 @@ def from_process_env(env: Mapping[str, str] = os.environ) -> Config:
 
 
 def processor_hash(config: Config) -> str:
-    """Return 16 hex digits that are equal where a running processor serves `config` as it is."""
-    return _hash(msgspec.structs.replace(config, web=Web(), ready=Ready(), log_level="info"))
+    """Return 16 hex digits that are equal where a running processor serves `config` as it is.
+
+    The port is left out: who asks for port 0 takes any, so it is compared with the announced one.
+    """
+    web = Web(insecure_public=config.web.insecure_public)
+    grpc = msgspec.structs.replace(config.grpc, port=0)
+    return _hash(msgspec.structs.replace(config, web=web, grpc=grpc, ready=Ready(), log_level="info"))
 
 
 def gateway_hash(config: Config) -> str:
@@ -317,6 +372,7 @@ def masked(config: Config) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(config)
     plain["source"] = urls.mask(config.source) if config.source else None
     plain["sinks"] = [urls.mask(sink) for sink in config.sinks]
-    if plain["web"]["auth_token"]:
-        plain["web"]["auth_token"] = "***"
+    for section in ("web", "grpc"):
+        if plain[section]["auth_token"]:
+            plain[section]["auth_token"] = "***"
     return plain

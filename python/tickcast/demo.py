@@ -24,10 +24,10 @@ from typing import Any
 
 import msgspec
 
-from tickcast import supervisor
+from tickcast import addresses, supervisor
 from tickcast._core import NatsPublisher, Sim
-from tickcast.config import Config
-from tickcast.errors import TickcastError
+from tickcast.config import Config, Grpc
+from tickcast.errors import ConfigError, TickcastError
 from tickcast.rundir import RunDir
 from tickcast.tail import Message, Subscription, follow, socket_url
 
@@ -140,7 +140,18 @@ async def run(config: Config, plan: Plan, *, own_run_dir: bool) -> None:
 def _demo_config(config: Config, source: str) -> Config:
     # What the server says of itself while all is well would hide the lines of figures.
     level = "warning" if config.log_level == "info" else config.log_level
-    return msgspec.structs.replace(config, source=source, sinks=(), rules=config.rules or RULES, log_level=level)
+    return msgspec.structs.replace(
+        config, source=source, sinks=(), rules=config.rules or RULES, log_level=level, grpc=_free_grpc(config.grpc)
+    )
+
+
+def _free_grpc(grpc: Grpc) -> Grpc:
+    """Return the section with another port where its own is taken: the demo shows the web."""
+    try:
+        port = addresses.choose_port(grpc.host, grpc.port, section="grpc")
+    except ConfigError:
+        port = 0
+    return msgspec.structs.replace(grpc, port=port)
 
 
 def find_nats_server() -> Path | None:
@@ -213,7 +224,7 @@ async def serving(config: Config, ended: asyncio.Event) -> AsyncGenerator[str, N
     """
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
-    task = asyncio.create_task(supervisor.serve(config, on_ready=ready.set_result, stop=stop))
+    task = asyncio.create_task(supervisor.serve(config, on_ready=lambda up: ready.set_result(up.web), stop=stop))
     task.add_done_callback(lambda _: ended.set())
     waiting = asyncio.create_task(ended.wait())
     try:

@@ -36,6 +36,8 @@ FLAGS: Mapping[str, str] = {
     "web.port": "--port",
     "web.workers": "--workers",
     "web.insecure_public": "--insecure-public",
+    "grpc.host": "--grpc-host",
+    "grpc.port": "--grpc-port",
     "judge.rule_workers": "--rule-workers",
     "judge.deadline_ms": "--deadline-ms",
     "judge.policy": "--policy",
@@ -261,6 +263,10 @@ def _resolve(tree: dict[str, Any], base: Path) -> None:
     tree["run_dir"] = os.path.normpath(base / Path(tree["run_dir"]).expanduser())
     if tree.get("dead_letters"):
         tree["dead_letters"] = os.path.normpath(base / Path(tree["dead_letters"]).expanduser())
+    files = tree.get("grpc", {})
+    for name in ("tls_cert", "tls_key", "tls_client_ca"):
+        if files.get(name):
+            files[name] = os.path.normpath(base / Path(files[name]).expanduser())
     if tree.get("source"):
         tree["source"] = urls.absolute(tree["source"], base)
     tree["sinks"] = tuple(urls.absolute(sink, base) for sink in tree.get("sinks", ()))

@@ -34,6 +34,8 @@ class ProcessorMetrics:
         self.stamped = Counter("tickcast_stamped_total", "Live ticks stamped on arrival")
         self.lost = Counter("tickcast_source_lost_total", "Messages that the source lost and can't give again")
         self.client_ticks = Counter("tickcast_client_ticks_total", "Ticks of clients judged beside the stream")
+        self.rpc_streams = Counter("tickcast_grpc_streams_total", "Streams of ticks taken over gRPC")
+        self.rpc_ticks = Counter("tickcast_grpc_ticks_total", "Ticks taken over gRPC")
         self.source_live = Gauge(
             "tickcast_source_live", "1 while the source is connected", multiprocess_mode="mostrecent"
         )

@@ -33,6 +33,8 @@ class ProcessorInfo(msgspec.Struct, frozen=True, kw_only=True):
     """`tickcast.config.processor_hash` of its configuration."""
     started_ns: int
     """When it started, ns since the Unix epoch."""
+    grpc: str = ""
+    """Address that its gRPC server listens on, ``host:port``."""
 
 
 class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):

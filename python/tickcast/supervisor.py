@@ -12,19 +12,20 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from tickcast import config as configuration
+from tickcast.addresses import choose_port, connect_host, host_port, port_of, web_url
 from tickcast.child import ChildFailedError, Keeper, Patience, Role
-from tickcast.config import Config, Web
+from tickcast.config import Config
 from tickcast.errors import ConfigError, TapeBusyError
 from tickcast.rundir import GatewayInfo, Lock, Presence, ProcessorInfo, RunDir
 
-__all__ = ["Commands", "ProcessorKeeper", "choose_port", "connect_host", "serve", "web_url"]
+__all__ = ["Addresses", "Commands", "ProcessorKeeper", "serve"]
 
 SUPERVISED_VARIABLE = "TICKCAST_SUPERVISED"
 _TAKE_OVER_S = 0.25
@@ -44,12 +45,21 @@ class Commands(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway's main process."""
 
 
+class Addresses(NamedTuple):
+    """Where clients come in."""
+
+    web: str
+    """Of the gateway: ``http://host:port``."""
+    grpc: str
+    """Of the processor: ``host:port``."""
+
+
 async def serve(
     config: Config,
     *,
     commands: Commands | None = None,
     patience: Patience | None = None,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[Addresses], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Keep processor and gateway alive until it is time to stop; then end both in order.
@@ -58,12 +68,12 @@ async def serve(
         config: What they serve.
         commands: How they are started.
         patience: When to start them again, when to give up.
-        on_ready: Called with the gateway's address once clients can come; without it a line
-            ``ready web=http://host:port`` is written to stdout.
+        on_ready: Called with the addresses once clients can come; without it a line
+            ``ready web=http://host:port grpc=host:port`` is written to stdout.
         stop: Tells when to stop; without it SIGTERM, SIGINT and SIGHUP do, the second one at once.
 
     Raises:
-        ConfigError: The port is taken, or a living child serves another configuration.
+        ConfigError: A port is taken, or a living child serves another configuration.
         TapeBusyError: Another supervisor holds the run directory.
         ChildFailedError: A child refuses its configuration or keeps failing.
     """
@@ -74,21 +84,43 @@ async def serve(
         holder = Lock.holder(run.supervisor_lock)
         raise TapeBusyError(f"a tickcast (pid {holder or '?'}) already runs in {run.path}; give another --run-dir")
     try:
-        processor = Keeper(processor_role(config, run, commands), patience)
-        # Both are looked for before either is started, so that a refusal leaves nothing behind.
-        await processor.find()
-        living = await Keeper(gateway_role(config, run, commands), patience).find()
-        port = living.port if isinstance(living, GatewayInfo) else choose_port(config.web.host, config.web.port)
-        config = msgspec.structs.replace(config, web=msgspec.structs.replace(config.web, port=port))
-        gateway = Keeper(gateway_role(config, run, commands), patience)
-        await _Supervisor(config.web, processor, gateway, on_ready or _print_ready).run(stop)
+        # Both are looked for before either is started, so that a refusal leaves nothing behind. The ports are chosen
+        # here, so that a child that is started again comes up where its clients look for it.
+        processor = await Keeper(processor_role(config, run, commands), patience).find()
+        gateway = await Keeper(gateway_role(config, run, commands), patience).find()
+        config = _with_ports(config, processor, gateway)
+        keepers = (
+            Keeper(processor_role(config, run, commands), patience),
+            Keeper(gateway_role(config, run, commands), patience),
+        )
+        await _Supervisor(config, *keepers, on_ready or _print_ready).run(stop)
     finally:
         lock.release()
 
 
+def _with_ports(
+    config: Config, processor: ProcessorInfo | GatewayInfo | None, gateway: ProcessorInfo | GatewayInfo | None
+) -> Config:
+    """Return the configuration with the ports of the children that live, and proven ones for the others."""
+    web, grpc = config.web, config.grpc
+    port = gateway.port if isinstance(gateway, GatewayInfo) else choose_port(web.host, web.port)
+    if isinstance(processor, ProcessorInfo) and processor.grpc:
+        grpc_port = port_of(processor.grpc)
+    else:
+        grpc_port = choose_port(grpc.host, grpc.port, section="grpc")
+    return msgspec.structs.replace(
+        config, web=msgspec.structs.replace(web, port=port), grpc=msgspec.structs.replace(grpc, port=grpc_port)
+    )
+
+
 def processor_role(config: Config, run: RunDir, commands: Commands) -> Role:
     """Return how the processor of a configuration is started and recognised."""
-    wanted = configuration.processor_hash(config)
+    wanted, port = configuration.processor_hash(config), config.grpc.port
+
+    def differs(info: ProcessorInfo | GatewayInfo) -> bool:
+        other_port = isinstance(info, ProcessorInfo) and info.grpc and port not in (0, port_of(info.grpc))
+        return info.config_hash != wanted or bool(other_port)
+
     return Role(
         name="processor",
         command=commands.processor,
@@ -96,7 +128,7 @@ def processor_role(config: Config, run: RunDir, commands: Commands) -> Role:
         lock=run.processor_lock,
         info=run.processor_info,
         kind=ProcessorInfo,
-        differs=lambda info: info.config_hash != wanted,
+        differs=differs,
         log=run.log / "processor.log",
     )
 
@@ -118,36 +150,6 @@ def gateway_role(config: Config, run: RunDir, commands: Commands) -> Role:
         differs=differs,
         log=run.log / "gateway.log",
     )
-
-
-def choose_port(host: str, port: int) -> int:
-    """Return the port to listen on, a free one for 0, once it was proven by binding it.
-
-    Raises:
-        ConfigError: It can't be listened on; says why.
-    """
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, number) as probe:
-            # As the server does: a port whose connections linger in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            found: int = probe.getsockname()[1]
-            return found
-    except socket.gaierror as error:
-        raise ConfigError(f"web.host: can't listen on {host}: {error.strerror}") from None
-    except OSError as error:
-        raise ConfigError(f"web.port: can't listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
-
-
-def connect_host(host: str) -> str:
-    """Return the host under which a listener on `host` is reached from this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
-def web_url(host: str, port: int) -> str:
-    """Return the address of a gateway, for people."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class ProcessorKeeper:
@@ -219,8 +221,10 @@ class ProcessorKeeper:
 class _Supervisor:
     """The two keepers, the ready line and the signals of one ``serve``."""
 
-    def __init__(self, web: Web, processor: Keeper, gateway: Keeper, on_ready: Callable[[str], None]) -> None:
-        self._web = web
+    def __init__(
+        self, config: Config, processor: Keeper, gateway: Keeper, on_ready: Callable[[Addresses], None]
+    ) -> None:
+        self._web, self._grpc = config.web, config.grpc
         self._processor = processor
         self._gateway = gateway
         self._on_ready = on_ready
@@ -278,11 +282,12 @@ class _Supervisor:
                 print(f"tickcast: not ready yet: {answer}", file=sys.stderr, flush=True)
                 note_at += _READY_NOTE_S
             await asyncio.sleep(_READY_LOOK_S)
-        self._on_ready(web_url(self._web.host, self._web.port))
+        web, grpc = self._web, self._grpc
+        self._on_ready(Addresses(web_url(web.host, web.port), host_port(grpc.host, grpc.port)))
 
 
-def _print_ready(url: str) -> None:
-    print(f"ready web={url}", flush=True)
+def _print_ready(addresses: Addresses) -> None:
+    print(f"ready web={addresses.web} grpc={addresses.grpc}", flush=True)
 
 
 async def _ask_ready(host: str, port: int) -> str | None:

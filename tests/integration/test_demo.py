@@ -89,7 +89,7 @@ def test_demo_with_a_port_in_use_ends_with_one_line(programs: Programs, tmp_path
 def test_halves_in_the_foreground_say_when_they_are_up(programs: Programs, run_dir: Path) -> None:
     env = {"TICKCAST_RUN_DIR": str(run_dir)}
     process = programs.tickcast("process", "--source", "sim://?rate=100", **env)
-    assert process.expect("ready") == "ready"
+    assert re.fullmatch(r"ready grpc=127\.0\.0\.1:\d+", process.expect("ready"))
     gateway = programs.tickcast("gateway", "--port", "0", **env)
     address = gateway.expect("ready web=").removeprefix("ready web=")
     tail = programs.tickcast("tail", "-n", "5", **env)

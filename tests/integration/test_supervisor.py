@@ -66,7 +66,7 @@ def site(programs: Programs, run_dir: Path) -> Site:
 
 
 def port_of(ready: str) -> int:
-    return int(ready.rpartition(":")[2])
+    return int(ready.split()[1].rpartition(":")[2])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -219,7 +219,7 @@ def test_log_of_children_is_copied_to_stderr(site: Site) -> None:
 def test_fixed_port_is_used(site: Site) -> None:
     port = free_port()
     supervisor = site.supervise(TICKCAST_WEB_PORT=str(port))
-    assert supervisor.expect("ready") == f"ready web=http://127.0.0.1:{port}"
+    assert supervisor.expect("ready").startswith(f"ready web=http://127.0.0.1:{port} grpc=127.0.0.1:")
     assert supervisor.end() == 0
 
 

@@ -8,7 +8,7 @@
 use crate::position::{Origin, Position};
 use crate::screen::{Screen, ScreenConfig};
 use crate::tape::{Entry, SCREEN_RULE, flags};
-use crate::tick::{Names, TickBatch};
+use crate::tick::{Broken, Names, TickBatch};
 use crate::trade::{Status, Trade};
 use crate::window::{Ticket, WindowConfig, Windows};
 use crate::{Error, Result};
@@ -155,10 +155,12 @@ impl Judge {
 
     /// Screens `ticks` and lets those that pass enter the windows.
     ///
+    /// `broken` are the rows that stand for what could not be decoded, in order
+    /// ([`Decoded::with_rows_for_broken`](crate::Decoded::with_rows_for_broken)); none where that goes elsewhere.
     /// `live`: ticks without a timestamp are stamped (broker's time, else arrival) and those too far ahead of
     /// their arrival refused; a recorded file has neither, a tick without a timestamp is refused there.
-    pub fn begin(&mut self, ticks: TickBatch, origin: Origin, live: bool) -> Pending {
-        let mut p = self.screened(ticks, origin, live);
+    pub fn begin(&mut self, ticks: TickBatch, broken: Vec<Broken>, origin: Origin, live: bool) -> Pending {
+        let mut p = self.screened(ticks, broken, origin, live);
         let mut tickets = Vec::with_capacity(p.passed.len());
         for i in 0..p.passed.len() {
             let code = p.instrument[i] as u32;
@@ -177,8 +179,8 @@ impl Judge {
     }
 
     /// Screens `ticks` and judges them against the windows without entering them.
-    pub fn peek(&mut self, ticks: TickBatch, origin: Origin) -> Pending {
-        let mut p = self.screened(ticks, origin, true);
+    pub fn peek(&mut self, ticks: TickBatch, broken: Vec<Broken>, origin: Origin) -> Pending {
+        let mut p = self.screened(ticks, broken, origin, true);
         let mut vwaps = Vec::with_capacity(p.passed.len());
         for i in 0..p.passed.len() {
             let code = p.instrument[i] as u32;
@@ -248,13 +250,20 @@ impl Judge {
         Ok(Judged::new(pending, verdict, verdicts, enrichment_count))
     }
 
-    fn screened(&mut self, mut ticks: TickBatch, origin: Origin, live: bool) -> Pending {
+    fn screened(&mut self, mut ticks: TickBatch, broken: Vec<Broken>, origin: Origin, live: bool) -> Pending {
         let n = ticks.len();
+        let mut broken = broken.into_iter().peekable();
         let mut p = Pending { flags: vec![0; n], ..Pending::default() };
         let mut codes: Vec<Option<u32>> = vec![None; ticks.names.len()];
         for row in 0..n {
             let message = ticks.message[row] as usize;
             let arrival_ns = origin.arrival_ns.get(message).copied().unwrap_or(0);
+            if let Some(Broken { reason, .. }) = broken.next_if(|b| b.row as usize == row) {
+                ticks.timestamp_ns[row] = arrival_ns;
+                let nan = f64::NAN;
+                p.faults.push(Refusal { row: row as u32, reason, reason_is_text: true, observed: nan, limit: nan });
+                continue;
+            }
             if live && ticks.timestamp_ns[row] == 0 {
                 let broker_ns = origin.broker_ns.get(message).copied().unwrap_or(0);
                 ticks.timestamp_ns[row] = if broker_ns > 0 { broker_ns } else { arrival_ns };
@@ -305,16 +314,6 @@ impl Pending {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.ticks.is_empty()
-    }
-
-    /// Adds a tick that could not even be decoded, to be answered to its sender: INVALID for this reason.
-    pub fn refuse(&mut self, reason: String, arrival_ns: i64) {
-        let row = self.ticks.len() as u32;
-        let message = self.origin.offset.len() as u32;
-        self.ticks.push("", f64::NAN, 0, arrival_ns, message, 0);
-        self.origin.push(u64::from(message), arrival_ns, 0);
-        self.flags.push(0);
-        self.faults.push(Refusal { row, reason, reason_is_text: true, observed: f64::NAN, limit: f64::NAN });
     }
 }
 
@@ -392,6 +391,11 @@ impl Judged {
     /// When the last message of the batch arrived, ns since the Unix epoch; 0: it had none.
     pub fn last_arrival_ns(&self) -> i64 {
         self.pending.origin.arrival_ns.last().copied().unwrap_or(0)
+    }
+
+    /// Which message of the batch each trade's tick came in, in order, and how many messages there were.
+    pub fn messages(&self) -> (&[u32], usize) {
+        (&self.pending.ticks.message, self.pending.origin.offset.len())
     }
 
     /// The trades, ready for the tape.

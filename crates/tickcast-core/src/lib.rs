@@ -19,5 +19,5 @@ pub mod window;
 
 pub use error::{Error, Result};
 pub use position::{Origin, Position, TradeId};
-pub use tick::{Decoded, Names, TickBatch, Undecodable};
+pub use tick::{Broken, Decoded, Names, TickBatch, Undecodable};
 pub use trade::{Status, Trade};

@@ -156,3 +156,41 @@ pub struct Decoded {
     /// What could not, in order.
     pub undecodable: Vec<Undecodable>,
 }
+
+/// A row that stands for a tick that could not be decoded, to be answered to its sender with this reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Row of the batch.
+    pub row: u32,
+    /// Why it could not be decoded.
+    pub reason: String,
+}
+
+impl Decoded {
+    /// Puts a row in the place of everything that could not be decoded: an empty id, a price of NaN.
+    ///
+    /// Whoever sent such a tick gets an answer for it, in the order in which it was sent. The rows are told apart by the
+    /// second part of the result, in order.
+    pub fn with_rows_for_broken(self) -> (TickBatch, Vec<Broken>) {
+        let Decoded { ticks, undecodable } = self;
+        if undecodable.is_empty() {
+            return (ticks, Vec::new());
+        }
+        let mut out = TickBatch::default();
+        let mut broken = Vec::with_capacity(undecodable.len());
+        let mut undecodable = undecodable.into_iter().peekable();
+        let mut place = |out: &mut TickBatch, before: (u32, u16)| {
+            while let Some(u) = undecodable.next_if(|u| (u.message, u.index.unwrap_or(0)) < before) {
+                broken.push(Broken { row: out.len() as u32, reason: format!("Processing error: {}", u.error) });
+                out.push("", f64::NAN, 0, 0, u.message, u.index.unwrap_or(0));
+            }
+        };
+        for row in 0..ticks.len() {
+            let at = (ticks.message[row], ticks.index[row]);
+            place(&mut out, at);
+            out.push(ticks.id(row), ticks.price[row], ticks.volume[row], ticks.timestamp_ns[row], at.0, at.1);
+        }
+        place(&mut out, (u32::MAX, u16::MAX));
+        (out, broken)
+    }
+}

@@ -4,17 +4,20 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::Mutex;
 use tickcast_core::position::Origin;
-use tickcast_core::{Decoded, TickBatch, Undecodable};
+use tickcast_core::{Broken, Decoded, TickBatch, Undecodable};
 
 /// Decoded ticks with where they came from, and what could not be decoded.
 #[pyclass(frozen, module = "tickcast._core")]
 pub struct Batch {
-    inner: Mutex<Option<(TickBatch, Origin)>>,
+    inner: Mutex<Option<Ticks>>,
     undecodable: Vec<(Undecodable, PositionTuple)>,
     rows: usize,
     messages: usize,
     last: Option<PositionTuple>,
 }
+
+/// What a batch is judged by: its ticks, those among them that only stand for something undecodable, their origin.
+pub type Ticks = (TickBatch, Vec<Broken>, Origin);
 
 /// (stream, partition, offset, index) as Python sees a position.
 pub type PositionTuple = (u32, u16, u64, u16);
@@ -35,12 +38,24 @@ impl Batch {
             messages: origin.offset.len(),
             last: origin.last().map(|p| (p.stream, p.partition, p.offset, p.index)),
             undecodable,
-            inner: Mutex::new(Some((ticks, origin))),
+            inner: Mutex::new(Some((ticks, Vec::new(), origin))),
+        }
+    }
+
+    /// Returns a batch in which a row stands for everything undecodable, so that its sender gets an answer.
+    pub fn answering(decoded: Decoded, origin: Origin) -> Self {
+        let (ticks, broken) = decoded.with_rows_for_broken();
+        Batch {
+            rows: ticks.len(),
+            messages: origin.offset.len(),
+            last: origin.last().map(|p| (p.stream, p.partition, p.offset, p.index)),
+            undecodable: Vec::new(),
+            inner: Mutex::new(Some((ticks, broken, origin))),
         }
     }
 
     /// Takes the ticks out; a batch is judged once.
-    pub fn take(&self) -> PyResult<(TickBatch, Origin)> {
+    pub fn take(&self) -> PyResult<Ticks> {
         self.inner
             .lock()
             .ok()

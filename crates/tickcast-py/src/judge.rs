@@ -11,8 +11,8 @@ use std::ffi::CStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tickcast_core::decode::{self, Format};
-use tickcast_core::encode::csv;
 use tickcast_core::encode::json::{EnrichmentKeys, write_trade};
+use tickcast_core::encode::{csv, proto};
 use tickcast_core::judge::{Judge, Judged, Pending, Stages, Verdicts};
 use tickcast_core::position::Origin;
 use tickcast_core::screen::ScreenConfig;
@@ -55,9 +55,9 @@ impl PyJudge {
 
     /// Screens a batch and lets it enter the windows.
     fn begin(&self, py: Python<'_>, batch: &Batch, live: bool) -> PyResult<PyPending> {
-        let (ticks, origin) = batch.take()?;
+        let (ticks, broken, origin) = batch.take()?;
         let begun_ns = now_ns();
-        let pending = py.detach(|| Ok::<_, PyErr>(lock(&self.0)?.begin(ticks, origin, live)))?;
+        let pending = py.detach(|| Ok::<_, PyErr>(lock(&self.0)?.begin(ticks, broken, origin, live)))?;
         Ok(PyPending::new(pending, begun_ns))
     }
 
@@ -68,11 +68,8 @@ impl PyJudge {
             let decoded = decode::decode([(Some(Format::Json), payload)], &decode::Options::default());
             let mut origin = Origin::new(stream, 0);
             origin.push(first_offset, arrival_ns, 0);
-            let mut pending = lock(&self.0)?.peek(decoded.ticks, origin);
-            for u in &decoded.undecodable {
-                pending.refuse(format!("Processing error: {}", u.error), arrival_ns);
-            }
-            Ok::<_, PyErr>(pending)
+            let (ticks, broken) = decoded.with_rows_for_broken();
+            Ok::<_, PyErr>(lock(&self.0)?.peek(ticks, broken, origin))
         })?;
         Ok(PyPending::new(pending, arrival_ns))
     }
@@ -299,6 +296,37 @@ impl PyJudged {
         PyBytes::new(py, &out)
     }
 
+    /// Each trade as a `marketdata.ValidatedTrade`.
+    fn proto<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        let (out, ends) = py.detach(|| {
+            let (mut out, mut ends) = (Vec::with_capacity(self.0.len() * 96), Vec::with_capacity(self.0.len()));
+            for entry in self.0.entries() {
+                proto::write_trade(&mut out, &entry.trade);
+                ends.push(out.len());
+            }
+            (out, ends)
+        });
+        parts(py, &out, &ends)
+    }
+
+    /// The trades of each message as a `tickcast.v1.ValidatedTradeBatch`.
+    fn proto_batches<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        let (out, ends) = py.detach(|| {
+            let (message, messages) = self.0.messages();
+            let (mut out, mut scratch) = (Vec::with_capacity(self.0.len() * 96), Vec::new());
+            let mut ends = Vec::with_capacity(messages);
+            for (row, entry) in self.0.entries().enumerate() {
+                while ends.len() < message[row] as usize {
+                    ends.push(out.len());
+                }
+                proto::write_batch_trade(&mut out, &mut scratch, &entry.trade);
+            }
+            ends.resize(messages, out.len());
+            (out, ends)
+        });
+        parts(py, &out, &ends)
+    }
+
     /// Each trade in the plain JSON form.
     fn json(&self, enrichments: Vec<String>) -> Vec<String> {
         let keys = EnrichmentKeys::new(&enrichments);
@@ -309,4 +337,11 @@ impl PyJudged {
         };
         self.0.entries().map(one).collect()
     }
+}
+
+/// Cuts `bytes` at `ends`.
+fn parts<'py>(py: Python<'py>, bytes: &[u8], ends: &[usize]) -> Vec<Bound<'py, PyBytes>> {
+    let mut start = 0;
+    let part = |&end: &usize| PyBytes::new(py, &bytes[std::mem::replace(&mut start, end)..end]);
+    ends.iter().map(part).collect()
 }

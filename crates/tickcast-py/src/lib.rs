@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod column;
+mod decoder;
 pub mod error;
 pub mod judge;
 mod nats;
@@ -26,6 +27,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<sim::Sim>()?;
     m.add_class::<tape::PyHold>()?;
     m.add_class::<tape::PyTapeWriter>()?;
+    decoder::register(m)?;
     nats::register(m)?;
     pump::register(m)?;
     reader::register(m)?;

@@ -16,13 +16,14 @@ from tickcast import layers
 from tickcast.config import Config
 from tickcast.errors import ConfigError
 
-__all__ = ["COMMON", "RULES", "SOURCE", "WEB", "check_rules", "configured", "read_config"]
+__all__ = ["COMMON", "GRPC", "RULES", "SOURCE", "WEB", "check_rules", "configured", "read_config"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 SOURCE = ("source", "sinks", "volume_scale", "dead_letters")
 RULES = ("rules", "judge.rule_workers", "judge.deadline_ms", "judge.policy", "window.hold")
 WEB = ("web.host", "web.port", "web.workers", "web.insecure_public")
+GRPC = ("grpc.host", "grpc.port")
 COMMON = ("run_dir", "log_level")
 
 _METAVARS = {
@@ -31,6 +32,7 @@ _METAVARS = {
     "rules": "MODULE:ATTRIBUTE",
     "run_dir": "DIR",
     "web.host": "HOST",
+    "grpc.host": "HOST",
     "window.hold": "DURATION",
     "judge.policy": "fail-closed|fail-open",
     "dead_letters": "FILE",

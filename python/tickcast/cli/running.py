@@ -4,28 +4,28 @@ import asyncio
 import importlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 import msgspec
 
-from tickcast import urls
-from tickcast.cli.options import COMMON, RULES, SOURCE, WEB, check_rules, configured, read_config
+from tickcast import addresses, urls
+from tickcast.cli.options import COMMON, GRPC, RULES, SOURCE, WEB, check_rules, configured, read_config
 from tickcast.config import Config, to_env
 from tickcast.errors import ConfigError
-from tickcast.rundir import GatewayInfo, ProcessorInfo, RunDir, read_announcement
+from tickcast.rundir import GatewayInfo, Info, ProcessorInfo, RunDir, read_announcement
 
 __all__ = ["demo", "gateway", "process", "serve"]
 
 
 @click.command(short_help="Everything on one machine: ticks in, verdicts to every client.")
-@configured(*SOURCE, *RULES, *WEB, *COMMON)
+@configured(*SOURCE, *RULES, *WEB, *GRPC, *COMMON)
 def serve(**options: object) -> None:
     """Run everything on one machine: a supervisor, the processor with its rule workers, and the gateway.
 
-    A line `ready web=http://HOST:PORT` on stdout says that clients can come. Ctrl-C ends all of it in order; after a
-    crash of any part, even of this command itself, starting it again takes up what still runs.
+    A line `ready web=http://HOST:PORT grpc=HOST:PORT` on stdout says that clients can come. Ctrl-C ends all of it in
+    order; after a crash of any part, even of this command itself, starting it again takes up what still runs.
 
     \b
     Sources:  sim://?rate=5000&instruments=200&seed=1       simulated ticks
@@ -42,18 +42,18 @@ def serve(**options: object) -> None:
     asyncio.run(supervisor.serve(config))
 
 
-@click.command(short_help="Only the processor: source, rules, tape and sinks.")
-@configured(*SOURCE, *RULES, *COMMON)
+@click.command(short_help="Only the processor: source, rules, tape, sinks and gRPC.")
+@configured(*SOURCE, *RULES, *GRPC, "web.insecure_public", *COMMON)
 def process(**options: object) -> None:
-    """Run only the processor, in the foreground: source, rules, tape and sinks.
+    """Run only the processor, in the foreground: source, rules, tape, sinks and the gRPC server.
 
-    A line `ready` on stdout says that it is up. Gateways of the same run directory show its trades.
+    A line `ready grpc=HOST:PORT` on stdout says that it is up. Gateways of the same run directory show its trades.
     """
     config = read_config(options)
     _check_source(config)
     check_rules(config)
     run = RunDir.create(config.run_dir)
-    _say_when_announced(run.processor_info, ProcessorInfo, "ready")
+    _say_when_announced(run.processor_info, ProcessorInfo, lambda info: f"ready grpc={info.grpc}")
     importlib.import_module("tickcast.processor").main(config)
 
 
@@ -64,17 +64,15 @@ def gateway(**options: object) -> None:
 
     A line `ready web=http://HOST:PORT` on stdout says that clients can come.
     """
-    from tickcast import supervisor  # noqa: PLC0415
-
     config = read_config(options)
     if options["source"]:
         raise ConfigError("source: a gateway shows the tape of its --run-dir; give the source to `tickcast process`")
     run = RunDir.create(config.run_dir)
-    port = supervisor.choose_port(config.web.host, config.web.port)
+    port = addresses.choose_port(config.web.host, config.web.port)
     web = msgspec.structs.replace(config.web, port=port)
     config = msgspec.structs.replace(config, web=web, source=None)  # it brings no processor up
-    ready = f"ready web={supervisor.web_url(config.web.host, port)}"
-    _say_when_announced(run.gateway_info, GatewayInfo, ready)
+    ready = f"ready web={addresses.web_url(config.web.host, port)}"
+    _say_when_announced(run.gateway_info, GatewayInfo, lambda _: ready)
     os.environ.update(to_env(config))
     importlib.import_module("tickcast.gateway.__main__").main()
 
@@ -121,7 +119,7 @@ def _check_source(config: Config) -> None:
         raise ConfigError(f"source: no file {source.path}")
 
 
-def _say_when_announced(path: Path, kind: type[ProcessorInfo] | type[GatewayInfo], line: str) -> None:
+def _say_when_announced(path: Path, kind: type[Info], line: Callable[[Info], str]) -> None:
     """Print a line once this process has announced itself, from a thread that does not keep it alive."""
 
     def watch() -> None:
@@ -129,7 +127,7 @@ def _say_when_announced(path: Path, kind: type[ProcessorInfo] | type[GatewayInfo
         while not stop.wait(0.02):
             info = read_announcement(path, kind)
             if info is not None and info.pid == os.getpid():
-                print(line, flush=True)
+                print(line(info), flush=True)
                 return
 
     threading.Thread(target=watch, name="ready", daemon=True).start()

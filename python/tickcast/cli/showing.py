@@ -6,14 +6,14 @@ import sys
 import click
 
 from tickcast import layers
-from tickcast.cli.options import COMMON, RULES, SOURCE, WEB, configured, read_config_and_origins
+from tickcast.cli.options import COMMON, GRPC, RULES, SOURCE, WEB, configured, read_config_and_origins
 
 __all__ = ["config", "version"]
 
 
 @click.command(short_help="Show the effective configuration and where each value came from.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON instead of TOML.")
-@configured(*SOURCE, *RULES, *WEB, *COMMON)
+@configured(*SOURCE, *RULES, *WEB, *GRPC, *COMMON)
 def config(as_json: bool, **options: object) -> None:
     """Show the effective configuration, secrets masked.
 

@@ -18,12 +18,12 @@ from granian.server import Server
 
 from tickcast import config as configuration
 from tickcast import exits, logs
+from tickcast.addresses import choose_port
 from tickcast.config import Config
 from tickcast.errors import TapeBusyError
 from tickcast.gateway.asgi import App
 from tickcast.gateway.security import is_loopback
 from tickcast.rundir import GatewayInfo, Lock, RunDir, announce
-from tickcast.supervisor import choose_port
 
 __all__ = ["main"]
 

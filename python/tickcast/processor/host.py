@@ -45,8 +45,11 @@ def host(config: Config) -> None:
 async def _serve(config: Config, run: RunDir) -> None:
     from tickcast.processor.service import Processor  # noqa: PLC0415 (metrics have to be activated before)
 
-    info = ProcessorInfo(pid=os.getpid(), config_hash=processor_hash(config), started_ns=time.time_ns())
+    started_ns = time.time_ns()
     processor = await Processor.start(config)
+    info = ProcessorInfo(
+        pid=os.getpid(), config_hash=processor_hash(config), started_ns=started_ns, grpc=processor.grpc_address
+    )
     announce(run.processor_info, info)
     # What was made so far lives until the end: the collector need not look at it again and again.
     gc.collect()

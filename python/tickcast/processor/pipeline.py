@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
-import numpy as np
-
 from tickcast._core import Batch, Judge, Judged, Pending, __version__
 from tickcast.config import Config
-from tickcast.rules import Declaration, Runner, Verdicts, discover, make_runner
-from tickcast.ticks import Ticks
+from tickcast.processor.judging import Begun, Judging
+from tickcast.rules import Declaration, Runner, discover, make_runner
 
 __all__ = ["Pipeline", "make_judge"]
 
@@ -41,6 +39,7 @@ class Pipeline:
             ConfigError: Screen or window are configured wrongly.
             RuleError: The rules can't be chosen.
         """
+        self._config = config
         self.judge = make_judge(config)
         self.runner: Runner = make_runner(
             None,
@@ -50,7 +49,7 @@ class Pipeline:
             policy=config.judge.policy,
             concurrency=config.judge.concurrency,
         )
-        self._instruments: list[str] = []
+        self.judging = Judging(self.judge, self.runner)
 
     async def start(self) -> None:
         """Start the rules.
@@ -74,29 +73,15 @@ class Pipeline:
         """Names of the columns that the rules add, in order."""
         return [enrichment.name for enrichment in self.declaration.enrichments]
 
-    def begin(self, batch: Batch, *, live: bool) -> tuple[Pending, "asyncio.Future[Verdicts]"]:
-        """Screen a batch, let it enter the windows and hand it to the rules."""
-        pending = self.judge.begin(batch, live)
-        return pending, self._submit(pending)
+    def new_judging(self) -> Judging:
+        """Return a judge with empty windows of its own and the same rules."""
+        return Judging(make_judge(self._config), self.runner)
 
     async def peek(self, payload: bytes, stream: int, offset: int) -> list[str]:
         """Judge one client's payload against the windows without entering it; return its trades as JSON."""
         pending = self.judge.peek(payload, stream, offset)
-        judged = self.settle(pending, await self._submit(pending))
+        judged = self.judging.settle(pending, await self.judging.submit(pending))
         return judged.json(self.enrichment_names)
-
-    def settle(self, pending: Pending, verdicts: Verdicts) -> Judged:
-        """Take the verdicts on the oldest pending batch."""
-        return self.judge.settle(
-            pending,
-            verdicts.status.tobytes(),
-            verdicts.reason.astype(np.uint32, copy=False).tobytes(),
-            list(zip(verdicts.reasons, verdicts.is_text, strict=True)),
-            verdicts.rule.astype(np.uint16, copy=False).tobytes(),
-            verdicts.observed.tobytes(),
-            verdicts.limit.tobytes(),
-            np.ascontiguousarray(verdicts.enrichments).tobytes(),
-        )
 
     async def run(
         self,
@@ -114,36 +99,22 @@ class Pipeline:
             in_flight: Most batches between the judge's two halves.
             begun: Called with each batch once it is at the rules.
         """
-        waiting: asyncio.Queue[tuple[Pending, asyncio.Future[Verdicts]] | None] = asyncio.Queue(in_flight)
+        waiting: asyncio.Queue[Begun | None] = asyncio.Queue(in_flight)
 
         async def feed() -> None:
             try:
                 async for batch in batches:
-                    pending, verdicts = self.begin(batch, live=live)
-                    await begun(batch, pending)
-                    await waiting.put((pending, verdicts))
+                    item = self.judging.begin(batch, live=live)
+                    await begun(batch, item.pending)
+                    await waiting.put(item)
             finally:
                 await waiting.put(None)
 
         feeding = asyncio.create_task(feed())
         try:
-            while (item := await waiting.get()) is not None:
-                pending, verdicts = item
-                yield self.settle(pending, await verdicts)
+            while (next_one := await waiting.get()) is not None:
+                yield await next_one.judged()
             await feeding
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
-
-    def _submit(self, pending: Pending) -> "asyncio.Future[Verdicts]":
-        self._instruments.extend(self.judge.instruments(len(self._instruments)))
-        ticks = Ticks(
-            price=np.asarray(pending.price),
-            volume=np.asarray(pending.volume),
-            timestamp_ns=np.asarray(pending.timestamp_ns),
-            instrument=np.asarray(pending.instrument),
-            instruments=self._instruments,
-            vwap_20m=np.asarray(pending.vwap_20m),
-            now_ns=np.asarray(pending.event_clock_ns),
-        )
-        return self.runner.submit(ticks)

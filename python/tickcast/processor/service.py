@@ -14,7 +14,10 @@ from tickcast.metrics import ProcessorMetrics
 from tickcast.processor.board import Board
 from tickcast.processor.control import ControlServer
 from tickcast.processor.deadletters import DeadLetters
+from tickcast.processor.judging import Judging
 from tickcast.processor.pipeline import Pipeline
+from tickcast.rpc.server import RpcServer
+from tickcast.rpc.services import make_services
 from tickcast.rundir import RunDir
 from tickcast.sinks import Sink, open_sink
 from tickcast.sources import Position, Source, open_source
@@ -48,13 +51,15 @@ class Processor:
         # Ticks of clients have no position: a stream of their own for each start, and a counter.
         self._client_stream, self._client_ticks = secrets.randbits(32), 0
         self._saved: Position | None = None
+        draining = asyncio.Event()
+        self._rpc = RpcServer(config.grpc, make_services(config, self, draining), draining)
 
     @classmethod
     async def start(cls, config: Config) -> "Processor":
         """Start the rules, take the tape up and refill the windows from it.
 
         Raises:
-            ConfigError: A value is wrong.
+            ConfigError: A value is wrong, or the gRPC server's port is taken.
             RuleError: The rule set can't be loaded.
             TapeBusyError: Another processor writes this tape.
             OSError: The run-dir can't be written.
@@ -65,6 +70,7 @@ class Processor:
             processor = cls(config, pipeline)
             refilled = await asyncio.to_thread(processor._writer.refill, pipeline.judge)
             await processor._control.start()
+            await processor._rpc.start()
         except BaseException:
             await pipeline.close()
             raise
@@ -72,6 +78,20 @@ class Processor:
             log.info("took the tape up at %d, %d ticks back in the windows", processor._writer.head, refilled)
         processor._show()
         return processor
+
+    @property
+    def grpc_address(self) -> str:
+        """Where the gRPC server listens, ``host:port``."""
+        return self._rpc.address
+
+    def new_stream(self) -> Judging:
+        """Return what judges one client's stream: windows of its own, the rules of all."""
+        self._metrics.rpc_streams.inc()
+        return self._pipeline.new_judging()
+
+    def count_client_ticks(self, ticks: int) -> None:
+        """Count ticks that came over gRPC."""
+        self._metrics.rpc_ticks.inc(ticks)
 
     async def run(self) -> None:
         """Process until SIGTERM or SIGINT comes, also after the source has ended.
@@ -94,6 +114,7 @@ class Processor:
             await self._close(tasks)
 
     async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        await self._rpc.drain()
         for task in reversed(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-//! Protobuf: `marketdata.ValidatedTrade`, `marketdata.RawMarketTick` and `tickcast.v1.RawMarketTickBatch`.
+//! Protobuf: `marketdata.ValidatedTrade`, `marketdata.RawMarketTick` and the batches of both of `tickcast.v1`.
 //!
 //! As proto3 has it, a field of its default value is not written, but `reason`, which is `optional`: it is there
 //! whenever the trade has one. A double is a default only as +0.0, not as -0.0.
@@ -14,6 +14,7 @@ mod tag {
     pub const TICK_VOLUME: u8 = 3 << 3;
     pub const TICK_TIMESTAMP_NS: u8 = 4 << 3;
     pub const BATCH_TICKS: u8 = 1 << 3 | 2;
+    pub const BATCH_TRADES: u8 = 1 << 3 | 2;
     pub const TRADE_ID: u8 = 1 << 3 | 2;
     pub const TRADE_INSTRUMENT_ID: u8 = 2 << 3 | 2;
     pub const TRADE_PRICE: u8 = 3 << 3 | 1;
@@ -40,6 +41,14 @@ pub fn write_trade(out: &mut Vec<u8>, trade: &Trade<'_>) {
         text(out, tag::TRADE_REASON, reason.as_bytes());
     }
     double(out, tag::TRADE_VWAP_20M, if trade.vwap_20m.is_nan() { 0.0 } else { trade.vwap_20m });
+}
+
+/// Appends a trade to a `ValidatedTradeBatch`: trades written one after another are the whole message. `scratch` is
+/// memory to be used again.
+pub fn write_batch_trade(out: &mut Vec<u8>, scratch: &mut Vec<u8>, trade: &Trade<'_>) {
+    scratch.clear();
+    write_trade(scratch, trade);
+    text(out, tag::BATCH_TRADES, scratch);
 }
 
 /// Appends a tick as one `RawMarketTick`, without its length.

@@ -1,0 +1,53 @@
+"""Hosts and ports: what can be listened on, and how addresses are written."""
+
+import os
+import socket
+
+from tickcast.errors import ConfigError
+
+__all__ = ["choose_port", "connect_host", "host_port", "port_of", "web_url"]
+
+
+def choose_port(host: str, port: int, *, section: str = "web") -> int:
+    """Return the port to listen on, a free one for 0, once it was proven by binding it.
+
+    Args:
+        host: Name or address to listen on.
+        port: The port wanted.
+        section: Whose host and port these are, for messages: ``web`` or ``grpc``.
+
+    Raises:
+        ConfigError: It can't be listened on; says why.
+    """
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, number) as probe:
+            # As the server does: a port whose connections linger in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            found: int = probe.getsockname()[1]
+            return found
+    except socket.gaierror as error:
+        raise ConfigError(f"{section}.host: can't listen on {host}: {error.strerror}") from None
+    except OSError as error:
+        raise ConfigError(f"{section}.port: can't listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
+
+
+def connect_host(host: str) -> str:
+    """Return the host under which a listener on `host` is reached from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def web_url(host: str, port: int) -> str:
+    """Return the address of a gateway, for people."""
+    return f"http://{host_port(host, port)}"
+
+
+def host_port(host: str, port: int) -> str:
+    """Return ``host:port``, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def port_of(address: str) -> int:
+    """Return the port of ``host:port``."""
+    return int(address.rpartition(":")[2])

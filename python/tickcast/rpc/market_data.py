@@ -1,0 +1,181 @@
+"""Ticks in, trades out, on one stream: `ProcessStream` of the original contract, and its sister for batches.
+
+A call has windows of its own, and its trades reach its caller alone. Whatever a client sends is answered, in order:
+what can't be decoded or fails the screen is INVALID with a reason, and no reason to end the stream.
+
+Ticks that are under way together are judged together. A client that waits for each answer gets it at once; one that
+sends ahead has its ticks gathered for a few milliseconds, since a batch costs the same for one tick as for fifty.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, cast
+
+import grpc
+
+from tickcast._core import Batch, Judged, MessageDecoder
+from tickcast.config import Config
+from tickcast.processor.judging import Begun, Judging
+
+__all__ = ["MarketData"]
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+
+_TURNS: Final = 4
+"""Batches of all calls that are at the rules at once: half of what a rule worker takes, the rest is the source's."""
+_AHEAD: Final = 4
+"""Batches of one call that may wait for its client to read."""
+_BYTES_A_TICK: Final = 40
+"""What a tick takes on the wire, about: bounds how much of a call is judged at once."""
+
+
+class MarketData:
+    """The two methods. Belongs to one event loop.
+
+    Args:
+        config: Sizes of batches.
+        new_judging: Returns what judges the ticks of a new call.
+        draining: Set when the server is about to end.
+        count: Told of ticks as they are taken.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        new_judging: Callable[[], Judging],
+        draining: asyncio.Event,
+        count: Callable[[int], None],
+    ) -> None:
+        self._new_judging = new_judging
+        self._draining = draining
+        self._count = count
+        self._turns = asyncio.Semaphore(_TURNS)
+        self._rows = config.judge.batch_rows
+        self._gather_s = config.judge.gather_ms / 1_000
+
+    async def process_stream(self, _: object, context: Context) -> None:
+        """Answer each ``RawMarketTick`` with a ``ValidatedTrade``."""
+        await self._answer(context, "proto", Judged.proto, self._gather_s)
+
+    async def process_batches(self, _: object, context: Context) -> None:
+        """Answer each ``RawMarketTickBatch`` with a ``ValidatedTradeBatch``."""
+        await self._answer(context, "proto-batch", Judged.proto_batches, 0.0)
+
+    async def _answer(
+        self,
+        context: Context,
+        form: str,
+        encode: Callable[[Judged], list[bytes]],
+        gather_s: float,
+    ) -> None:
+        # Some clients (tonic) give nothing to their user before they have it.
+        await context.send_initial_metadata(())
+        call = _Call(context, MessageDecoder(form, stream=secrets.randbits(32)), self._rows, gather_s)
+        judging = self._new_judging()
+        begun: asyncio.Queue[Begun | None] = asyncio.Queue(_AHEAD)
+        async with asyncio.TaskGroup() as tasks:
+            receiving = tasks.create_task(call.receive())
+            draining = tasks.create_task(self._end_on_drain(call, receiving))
+            tasks.create_task(self._judge(call, judging, begun))
+            while (item := await begun.get()) is not None:
+                await call.send(encode(await item.judged()))
+            draining.cancel()
+        if self._draining.is_set():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is about to end; call again")
+
+    async def _judge(self, call: "_Call", judging: Judging, begun: asyncio.Queue[Begun | None]) -> None:
+        while await call.some():
+            await self._turns.acquire()
+            batch = call.take()
+            self._count(batch.rows)
+            try:
+                item = judging.begin(batch, live=True)
+            except BaseException:
+                self._turns.release()
+                raise
+            item.verdicts.add_done_callback(self._release)
+            await begun.put(item)
+        await begun.put(None)
+
+    def _release(self, _: object) -> None:
+        self._turns.release()
+
+    async def _end_on_drain(self, call: "_Call", receiving: asyncio.Task[None]) -> None:
+        await self._draining.wait()
+        receiving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await receiving
+        call.end()
+
+
+class _Call:
+    """What one client has sent and was not yet answered."""
+
+    def __init__(self, context: Context, decoder: MessageDecoder, rows: int, gather_s: float) -> None:
+        self._context = context
+        self._decoder = decoder
+        self._most_messages, self._most_bytes = rows, rows * _BYTES_A_TICK
+        self._gather_s = gather_s
+        self._messages: list[bytes] = []
+        self._arrival_ns: list[int] = []
+        self._bytes = 0
+        self._unanswered = 0
+        self._sends_ahead = False
+        self._taken_s = 0.0
+        self._ended = False
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def receive(self) -> None:
+        """Read until the client is done, pausing while too much waits."""
+        read, end_of_stream = self._context.read, cast("Any", grpc.aio.EOF)
+        messages, arrival_ns = self._messages, self._arrival_ns
+        while (message := await read()) is not end_of_stream:
+            messages.append(message)
+            arrival_ns.append(time.time_ns())
+            self._bytes += len(message)
+            self._sends_ahead |= self._unanswered > 0
+            self._unanswered += 1
+            self._news.set()
+            if len(messages) >= self._most_messages or self._bytes >= self._most_bytes:
+                self._room.clear()
+                await self._room.wait()
+        self.end()
+
+    def end(self) -> None:
+        """Note that no more will come."""
+        self._ended = True
+        self._news.set()
+
+    async def some(self) -> bool:
+        """Wait until it is time to judge what has come; False: there will be nothing more."""
+        if not self._messages:
+            self._news.clear()
+            if not self._ended:
+                await self._news.wait()
+        # A batch costs the same for one tick as for fifty: those of a client that sends ahead come together.
+        if self._sends_ahead and (left_s := self._taken_s + self._gather_s - time.monotonic()) > 0:
+            await asyncio.sleep(left_s)
+        return bool(self._messages)
+
+    def take(self) -> Batch:
+        """Return all that has come, decoded."""
+        messages, arrival_ns = self._messages[:], self._arrival_ns[:]
+        self._messages.clear()
+        self._arrival_ns.clear()
+        self._bytes = 0
+        self._sends_ahead = False
+        self._taken_s = time.monotonic()
+        self._room.set()
+        return self._decoder.decode(messages, arrival_ns)
+
+    async def send(self, replies: list[bytes]) -> None:
+        """Write replies, in order; waits while the client does not read."""
+        write = self._context.write
+        for reply in replies:
+            self._unanswered -= 1  # before: the client may have it, and send again, before the write is through
+            await write(reply)
