@@ -1,5 +1,6 @@
 """Hosts and ports: what can be listened on, and how addresses are written."""
 
+import errno
 import os
 import socket
 
@@ -30,7 +31,12 @@ def choose_port(host: str, port: int, *, section: str = "web") -> int:
     except socket.gaierror as error:
         raise ConfigError(f"{section}.host: can't listen on {host}: {error.strerror}") from None
     except OSError as error:
-        raise ConfigError(f"{section}.port: can't listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
+        # The gRPC server comes unasked: who wants two of them has yet to hear of the port.
+        unasked = section == "grpc" and error.errno == errno.EADDRINUSE
+        hint = "; choose another with --grpc-port (0: a free one)" if unasked else ""
+        raise ConfigError(
+            f"{section}.port: can't listen on {host_port(host, port)}: {os.strerror(error.errno or 0)}{hint}"
+        ) from None
 
 
 def connect_host(host: str) -> str:

@@ -113,7 +113,7 @@ class Grpc(Section, frozen=True):
     """PEM file of the certificate's private key."""
     tls_client_ca: str | None = None
     """PEM file of the authorities whose certificates clients must show (mutual TLS); none asks for no certificate."""
-    keepalive_ms: Annotated[int, whole(100, 3_600_000)] = 4_000
+    keepalive_ms: Annotated[int, whole(1_000, 3_600_000)] = 4_000
     """Pause after which a silent connection is pinged, milliseconds."""
     keepalive_timeout_ms: Annotated[int, whole(100, 600_000)] = 4_000
     """Time for the answer to a ping before the connection is given up, milliseconds."""

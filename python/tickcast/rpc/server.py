@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -86,10 +87,7 @@ class RpcServer:
         except RuntimeError:
             port = 0
         if not port:
-            raise ConfigError(
-                f"grpc.port: can't listen on {host_port(host, self._config.port)}"
-                + ("" if credentials is None else "; are the certificate and its key a pair?")
-            )
+            raise ConfigError(f"grpc.port: can't listen on {host_port(host, self._config.port)}")
         self.address = host_port(host, port)
         await self._server.start()
         for name in ("", *self._names):
@@ -110,6 +108,8 @@ def _options(config: Grpc) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", config.max_streams),
         ("grpc.keepalive_time_ms", config.keepalive_ms),
         ("grpc.keepalive_timeout_ms", config.keepalive_timeout_ms),
+        # What really gives a silent peer up: by itself keepalive_timeout_ms only does while a call is under way.
+        ("grpc.http2.ping_timeout_ms", config.keepalive_timeout_ms),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_MS),
@@ -121,6 +121,13 @@ def _credentials(config: Grpc) -> grpc.ServerCredentials | None:
     if config.tls_cert is None or config.tls_key is None:
         return None
     pair = (_file("tls_key", config.tls_key), _file("tls_cert", config.tls_cert))
+    try:  # grpc takes anything, and fails when the first client comes
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"grpc.tls_cert, grpc.tls_key: {config.tls_cert} and {config.tls_key} are no PEM certificate "
+            f"and its unencrypted key: {error.reason or error}"
+        ) from None
     authorities = _file("tls_client_ca", config.tls_client_ca) if config.tls_client_ca else None
     return grpc.ssl_server_credentials([pair], authorities, require_client_auth=authorities is not None)
 
