@@ -93,12 +93,16 @@ pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, Stri
             state.connect(gateway, &poll)?;
             continue;
         }
-        match poll.poll(&mut events, Some(Duration::from_millis(20))) {
+        let wait = if args.poll_us == 0 { Duration::from_millis(20) } else { Duration::ZERO };
+        match poll.poll(&mut events, Some(wait)) {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e.to_string()),
             _ => {}
         }
         for event in &events {
             state.ready(event.token().0, &mut buffer, phase == MEASURING, &poll);
+        }
+        if args.poll_us > 0 {
+            std::thread::sleep(Duration::from_micros(args.poll_us));
         }
     }
     Ok(state.report())
@@ -140,7 +144,7 @@ impl Loop<'_> {
         client.socket = None;
     }
 
-    /// Reads until the socket is empty (readiness is reported once for each arrival).
+    /// Reads until the socket is empty (readiness is reported once for each arrival, a short read means empty).
     fn ready(&mut self, i: usize, buffer: &mut [u8], measuring: bool, poll: &Poll) {
         if self.clients[i].state == State::Connecting && !self.greet(i) {
             return;
@@ -166,6 +170,9 @@ impl Loop<'_> {
                         if let Some(socket) = &mut client.socket {
                             let _ = poll.registry().deregister(socket);
                         }
+                        return;
+                    }
+                    if n < buffer.len() - carried {
                         return;
                     }
                 }

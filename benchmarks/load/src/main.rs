@@ -53,6 +53,10 @@ struct Args {
     /// Sequence and latency are read on one client in K
     #[arg(long, default_value_t = 10)]
     sample: usize,
+    /// Look for arrivals every so many microseconds only, as a machine of its own would not be woken on this one's cores
+    /// by every frame; adds up to as much to each latency (0: wake up for each arrival)
+    #[arg(long, default_value_t = 0)]
+    poll_us: u64,
     /// Instruments whose latency is reported apart (prefix of the id)
     #[arg(long, default_value = "SLOW")]
     apart: String,

@@ -101,6 +101,8 @@ pub struct Engine {
     /// Something is left to do although nothing new came.
     restless: bool,
     housekept: Instant,
+    /// Processor time of this process when the cycle began.
+    cpu: Duration,
     retiring: Option<Instant>,
 }
 
@@ -121,6 +123,7 @@ impl Engine {
             cycle: Cycle::default(),
             restless: true,
             housekept: Instant::now(),
+            cpu: cpu_time(),
             retiring: None,
         }
     }
@@ -154,7 +157,12 @@ impl Engine {
             }
             let cycle = &mut self.cycle;
             cycle.clients = self.clients.len();
-            let next = self.pace.advance(Instant::now(), || std::mem::take(cycle));
+            let cpu = &mut self.cpu;
+            let next = self.pace.advance(Instant::now(), || {
+                let so_far = cpu_time();
+                cycle.cpu = so_far.saturating_sub(std::mem::replace(cpu, so_far));
+                std::mem::take(cycle)
+            });
             set(&self.shared.stats.cycle_us, self.pace.cycle().as_micros() as u64);
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         };
@@ -337,6 +345,14 @@ impl Engine {
             self.remove(self.clients.len() - 1, code, reason);
         }
     }
+}
+
+/// Returns the processor time that all threads of this process have used.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to a live variable.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Lets this thread sleep to the microsecond; by default the kernel takes 50 more.

@@ -9,10 +9,16 @@ use std::time::{Duration, Instant};
 const COHORT: usize = 60;
 /// Shortest step worth waking up for.
 const SHORTEST_STEP: Duration = Duration::from_micros(500);
-/// Cost of a frame, of which the kernel's TCP is the larger part.
-const FRAME_COST: Duration = Duration::from_micros(9);
+/// What a client with news costs to begin with, s: most often one frame, of which the kernel's TCP is the larger part.
+const FRAME_COST_S: f64 = 9e-6;
+/// What it may seem to cost, s: below lies no machine, above it is something else that costs.
+const COST_BOUNDS_S: (f64, f64) = (3e-6, 100e-6);
+/// Weight of a new measurement of that cost. Threads' clocks tick on for frames of the cycle before, so one says little.
+const COST_WEIGHT: f64 = 0.02;
+/// Fewest clients with news that a measurement says something about.
+const COST_FRAMES: usize = 50;
 /// Share of a core that frames may take before the cycle grows.
-const SHARE: f64 = 0.6;
+const SHARE: f64 = 0.75;
 /// Most that clients who don't keep up can widen the cycle.
 const MOST_STRETCH: f64 = 8.0;
 /// What is left of the widening after a cycle in which they did. On cores shared with broker and rules a scheduler's
@@ -25,6 +31,7 @@ pub struct Pace {
     shortest: Duration,
     cycle: Duration,
     stretch: f64,
+    frame_cost_s: f64,
     cohorts: usize,
     cohort: usize,
     next: Instant,
@@ -37,6 +44,8 @@ pub struct Cycle {
     pub clients: usize,
     /// Clients that got trades.
     pub with_news: usize,
+    /// Processor time that the gateway's process used, all threads.
+    pub cpu: Duration,
     /// Whether in some cohort more clients than usual had not taken what they got before.
     pub crowded: bool,
 }
@@ -44,7 +53,15 @@ pub struct Cycle {
 impl Pace {
     /// A clock whose cycle is at least `shortest`.
     pub fn new(shortest: Duration) -> Self {
-        Pace { shortest, cycle: shortest, stretch: 1.0, cohorts: 1, cohort: 0, next: Instant::now() }
+        Pace {
+            shortest,
+            cycle: shortest,
+            stretch: 1.0,
+            frame_cost_s: FRAME_COST_S,
+            cohorts: 1,
+            cohort: 0,
+            next: Instant::now(),
+        }
     }
 
     /// Length of a cycle now.
@@ -90,7 +107,12 @@ impl Pace {
     fn plan(&mut self, last: Cycle) {
         self.stretch =
             if last.crowded { (self.stretch * 1.25).min(MOST_STRETCH) } else { (self.stretch * RELAX).max(1.0) };
-        let needed = FRAME_COST.mul_f64(last.with_news as f64 / SHARE);
+        if last.with_news >= COST_FRAMES {
+            let (least, most) = COST_BOUNDS_S;
+            let cost_s = (last.cpu.as_secs_f64() / last.with_news as f64).clamp(least, most);
+            self.frame_cost_s += COST_WEIGHT * (cost_s - self.frame_cost_s);
+        }
+        let needed = Duration::from_secs_f64(self.frame_cost_s * last.with_news as f64 / SHARE);
         self.cycle = needed.max(self.shortest).mul_f64(self.stretch);
         let most = (self.cycle.as_micros() / SHORTEST_STEP.as_micros()).max(1) as usize;
         self.cohorts = (last.clients / COHORT).clamp(1, most);
@@ -124,26 +146,35 @@ mod tests {
     #[test]
     fn cycle_follows_the_clients_that_have_news() {
         let mut pace = Pace::new(5 * MS);
-        run(&mut pace, 2, Cycle { clients: 500, with_news: 500, crowded: false });
-        assert_eq!(pace.cycle(), Duration::from_micros(7_500));
+        run(&mut pace, 2, Cycle { clients: 500, with_news: 500, cpu: Duration::from_micros(4_500), crowded: false });
+        assert_eq!(pace.cycle(), Duration::from_micros(6_000));
         assert_eq!(pace.cohorts(), 8);
-        run(&mut pace, 1, Cycle { clients: 500, with_news: 10, crowded: false });
+        run(&mut pace, 1, Cycle { clients: 500, with_news: 10, ..Cycle::default() });
+        assert_eq!(pace.cycle(), 5 * MS);
+    }
+
+    #[test]
+    fn cycle_follows_what_a_frame_costs() {
+        let mut pace = Pace::new(5 * MS);
+        run(&mut pace, 1_000, Cycle { clients: 500, with_news: 500, cpu: 9 * MS, crowded: false });
+        assert!((pace.cycle().as_secs_f64() - 0.012).abs() < 1e-4, "{:?}", pace.cycle());
+        run(&mut pace, 1_000, Cycle { clients: 500, with_news: 500, cpu: Duration::ZERO, crowded: false });
         assert_eq!(pace.cycle(), 5 * MS);
     }
 
     #[test]
     fn crowded_cohorts_widen_the_cycle_and_it_comes_back() {
         let mut pace = Pace::new(5 * MS);
-        run(&mut pace, 4, Cycle { clients: 100, with_news: 100, crowded: true });
+        run(&mut pace, 4, Cycle { clients: 100, with_news: 100, cpu: Duration::from_micros(900), crowded: true });
         assert!(pace.cycle() > 10 * MS && pace.cycle() <= 40 * MS, "{:?}", pace.cycle());
-        run(&mut pace, 200, Cycle { clients: 100, with_news: 100, crowded: false });
+        run(&mut pace, 200, Cycle { clients: 100, with_news: 100, cpu: Duration::from_micros(900), crowded: false });
         assert_eq!(pace.cycle(), 5 * MS);
     }
 
     #[test]
     fn steps_of_a_cycle_fill_it_evenly_on_an_absolute_clock() {
         let mut pace = Pace::new(6 * MS);
-        run(&mut pace, 1, Cycle { clients: 180, with_news: 0, crowded: false });
+        run(&mut pace, 1, Cycle { clients: 180, ..Cycle::default() });
         assert_eq!(pace.cohorts(), 3);
         let start = Instant::now();
         pace.restart(start);
