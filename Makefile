@@ -13,6 +13,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 MODULES := web/node_modules
+CONTRACT := tests/contract/node_modules
 PAGE := python/tickcast/_web/index.html
 ARGS ?=
 SOAK ?= 10m
@@ -38,10 +39,10 @@ test-rust: $(VENV)/.extension
 test-web: $(MODULES)/.installed
 	npm --prefix web test
 
-test-python: setup chromium ## Python tests only (ARGS="-k window")
+test-python: setup chromium $(CONTRACT)/.installed ## Python tests only (ARGS="-k window")
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: setup ## formatting, lints and types of all three languages
+lint: setup $(CONTRACT)/.installed ## formatting, lints and types of all three languages; the contract's too
 	cargo fmt --all --check
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(BIN)/ruff format --check .
@@ -49,12 +50,18 @@ lint: setup ## formatting, lints and types of all three languages
 	$(BIN)/mypy
 	$(BIN)/stubtest tickcast._core --allowlist scripts/stubtest.allow --ignore-unused-allowlist
 	npm --prefix web run check
+	$(CONTRACT)/.bin/buf format --diff --exit-code proto
+	$(CONTRACT)/.bin/buf lint proto
+	$(CONTRACT)/.bin/buf breaking proto --against tests/contract/released.json
+	$(BIN)/python scripts/contract.py --check
 
-fix: setup ## format, and mend what the linters can mend
+fix: setup $(CONTRACT)/.installed ## format, and mend what the linters can mend
 	cargo fmt --all
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	npm --prefix web run fix
+	$(CONTRACT)/.bin/buf format --write proto
+	$(BIN)/python scripts/contract.py
 
 bench: setup ## ticks/s of decode, VWAP, encode and tape (criterion); end-to-end loads are in benchmarks/
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo bench --workspace $(ARGS)
@@ -74,7 +81,7 @@ chromium: ## find or install a headless browser for the tests
 	@scripts/chromium.sh > /dev/null
 
 clean: ## remove everything that was built or installed here
-	rm -rf $(VENV) target dist web/node_modules web/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) target dist web/node_modules $(CONTRACT) web/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python/tickcast/_web -mindepth 1 -not -name .gitkeep -delete
 	rm -f python/tickcast/_core*.so
 	find python tests -name __pycache__ -prune -exec rm -rf {} +
@@ -99,6 +106,12 @@ $(VENV)/.extension: $(VENV)/.tools pyproject.toml Cargo.toml Cargo.lock $(RUST)
 $(MODULES)/.installed: web/package.json web/package-lock.json
 	@scripts/tools.sh
 	npm --prefix web ci --no-audit --no-fund
+	@touch $@
+
+# buf, and the packages of a stock client in Node.js.
+$(CONTRACT)/.installed: tests/contract/package.json tests/contract/package-lock.json
+	@scripts/tools.sh
+	npm --prefix tests/contract ci --no-audit --no-fund
 	@touch $@
 
 $(PAGE): $(MODULES)/.installed $(WEB)

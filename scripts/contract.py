@@ -1,9 +1,10 @@
 """Writes `python/tickcast/rpc/contract.binpb` anew from `proto/`: what the server's reflection tells of its services.
 
-Run it after a change in `proto/`; a test fails where the file is not current.
+Run it after a change in `proto/`; `--check` only tells whether the file is current.
 """
 
 import sys
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,5 +28,19 @@ def write(out: Path) -> None:
         sys.exit(f"proto/ does not compile: {protos}")
 
 
+def main() -> int:
+    """Write the file, or tell whether it is current."""
+    if "--check" not in sys.argv:
+        write(CONTRACT)
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder, CONTRACT.name)
+        write(fresh)
+        current = fresh.read_bytes() == CONTRACT.read_bytes()
+    if not current:
+        print(f"{CONTRACT.relative_to(ROOT)} is not what proto/ says: run scripts/contract.py", file=sys.stderr)
+    return int(not current)
+
+
 if __name__ == "__main__":
-    write(CONTRACT)
+    sys.exit(main())

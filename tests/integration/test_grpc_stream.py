@@ -1,6 +1,8 @@
 """`marketdata.MarketDataProcessor/ProcessStream` as a stock client sees it, over a real processor."""
 
+import json
 import queue
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fixtures.grpcclient import Contract, channel
+from fixtures.grpcclient import PROTO, Contract, channel
 from fixtures.processes import Program, Programs
 
 RULES = """
@@ -221,3 +223,39 @@ def test_a_client_that_leaves_or_does_not_read_harms_nobody(stub: object, contra
     left.cancel()
     assert len(list(stub.ProcessStream(iter([tick(contract, n) for n in range(100)]), timeout=20))) == 100
     silent.cancel()
+
+
+def test_a_node_client_made_of_the_bare_contract_gets_the_same_trades(
+    processor: Processor, contract: Contract, node_client: list[str]
+) -> None:
+    big = 2**63 - 1
+    ticks = [
+        {"instrumentId": f"SYM{n % 5}", "price": 50 + n / 8, "volume": n + 1, "timestampNs": 10**18 + n}
+        for n in range(2_000)
+    ]
+    ticks[7] |= {"price": -1}
+    ticks[8] |= {"instrumentId": "ÄÖÜ", "volume": big}
+    lines = "".join(
+        json.dumps(t | {"volume": str(t["volume"]), "timestampNs": str(t["timestampNs"])}) + "\n" for t in ticks
+    )
+    done = subprocess.run(
+        [*node_client, str(PROTO / "market_data.proto"), processor.address],
+        input=lines, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    trades = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(t["instrumentId"], t["price"], int(t["volume"]), int(t["timestampNs"])) for t in trades] == [
+        (t["instrumentId"], t["price"], t["volume"], t["timestampNs"]) for t in ticks
+    ]
+    assert [t["status"] for t in trades] == ["VALID"] * 7 + ["INVALID"] + ["VALID"] * 1_992
+    assert [n for n, t in enumerate(trades) if "reason" in t] == [7]
+    assert trades[7]["reason"].startswith("Processing error: price: ")
+    asked = [
+        contract.messages.RawMarketTick(
+            instrument_id=t["instrumentId"], price=t["price"], volume=t["volume"], timestamp_ns=t["timestampNs"]
+        )
+        for t in ticks
+    ]
+    with channel(processor.address) as opened:
+        stock = list(contract.stubs.MarketDataProcessorStub(opened).ProcessStream(iter(asked), timeout=30))
+    assert [t["vwap_20m"] for t in trades] == [t.vwap_20m for t in stock]
