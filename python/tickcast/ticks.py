@@ -13,11 +13,15 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Outcome", "Tick", "Ticks"]
+
+_NAMES = ("price", "volume", "timestamp_ns", "instrument", "vwap_20m", "now_ns")
+_FEW = 256
+"""Up to so many rows a loop is faster than sorting (4 rows: 0.8 against 6.5 µs; 256: 15 against 87)."""
 
 
 class Tick(msgspec.Struct, gc=False):
@@ -100,6 +104,16 @@ class Ticks:
         put(self, "vwap_20m", _column("vwap_20m", float("nan") if vwap_20m is None else vwap_20m, np.float64, rows))
         put(self, "now_ns", _column("now_ns", self.timestamp_ns if now_ns is None else now_ns, np.int64, rows))
 
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, NDArray[Any]], instruments: Sequence[str]) -> Ticks:
+        """Return ticks over columns that are known to be right: read-only, of the dtypes and shape above, all given."""
+        ticks = cls.__new__(cls)
+        put = object.__setattr__
+        put(ticks, "instruments", instruments)
+        for name, column in columns.items():
+            put(ticks, name, column)
+        return ticks
+
     def __len__(self) -> int:
         """Number of ticks."""
         return len(self.price)
@@ -113,7 +127,10 @@ class Ticks:
 
     def of(self, *instrument_ids: str) -> NDArray[np.bool_]:
         """Return which rows belong to the named instruments: shape ``(n,)``, bool."""
-        wanted = [code for code in np.unique(self.instrument).tolist() if self.instruments[code] in instrument_ids]
+        names = self.instruments
+        if len(self) <= _FEW:
+            return np.array([names[code] in instrument_ids for code in self.instrument.tolist()], np.bool_)
+        wanted = [code for code in np.unique(self.instrument).tolist() if names[code] in instrument_ids]
         return np.isin(self.instrument, wanted)
 
     def take(self, rows: NDArray[np.intp]) -> Ticks:
@@ -147,14 +164,10 @@ class Ticks:
 
     def _derive(self, rows: slice | NDArray[np.intp]) -> Ticks:
         # Past __init__ and its checks: the columns are known to be right, and this is done per batch.
-        other = Ticks.__new__(Ticks)
-        put = object.__setattr__
-        put(other, "instruments", self.instruments)
-        for name in ("price", "volume", "timestamp_ns", "instrument", "vwap_20m", "now_ns"):
-            column = getattr(self, name)[rows]
+        columns = {name: getattr(self, name)[rows] for name in _NAMES}
+        for column in columns.values():
             column.flags.writeable = False
-            put(other, name, column)
-        return other
+        return Ticks.of_columns(columns, self.instruments)
 
 
 def _column(name: str, values: ArrayLike, dtype: type[Any], rows: int | None = None) -> NDArray[Any]:

@@ -131,10 +131,14 @@ class Judge:
         ticks, rows = run.ticks, run.row_numbers()
         if not len(ticks):
             return
-        codes, first = np.unique(ticks.instrument, return_index=True)
-        if len(codes) == 1 or rule.index not in run.work.isolate:
-            yield Share(ticks, rows, int(codes[0]) if len(codes) == 1 else MANY)
+        first_code = int(ticks.instrument[0])
+        if (ticks.instrument == first_code).all():
+            yield Share(ticks, rows, first_code)
             return
+        if rule.index not in run.work.isolate:
+            yield Share(ticks, rows, MANY)
+            return
+        codes, first = np.unique(ticks.instrument, return_index=True)
         for code in codes[np.argsort(first)]:
             own = np.flatnonzero(ticks.instrument == code)
             yield Share(ticks.take(own), rows[own], int(code))

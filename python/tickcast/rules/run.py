@@ -144,10 +144,10 @@ class Run:
 
     def settle(self) -> None:
         """Leave out of `ticks` what no longer stands."""
-        standing = np.flatnonzero(self.verdicts.status == VALID)
-        if len(standing) != len(self.ticks):
-            self.rows = standing
-            self.ticks = self.work.ticks.take(standing)
+        stands = self.verdicts.status == VALID
+        if np.count_nonzero(stands) != len(self.ticks):
+            self.rows = np.flatnonzero(stands)
+            self.ticks = self.work.ticks.take(self.rows)
 
     def finish(self) -> Verdicts:
         """Return the verdicts; enrichments only where the trade is VALID."""

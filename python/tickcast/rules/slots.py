@@ -89,8 +89,8 @@ class Slots:
         at = self._first + slot * self._slot_bytes
         memory = bytes(self._bytes[at : at + rows * _IN_BYTES])
         columns = {name: np.frombuffer(memory, dtype, rows, 8 * rows * i) for i, (name, dtype) in enumerate(_COLUMNS)}
-        codes = np.frombuffer(memory, np.int32, rows, 8 * rows * len(_COLUMNS))
-        return Ticks(instrument=codes, instruments=instruments, **columns)
+        columns["instrument"] = np.frombuffer(memory, np.int32, rows, 8 * rows * len(_COLUMNS))
+        return Ticks.of_columns(columns, instruments)
 
     def begun(self, slot: int) -> bool:
         """Return whether the worker has begun with a slot."""
