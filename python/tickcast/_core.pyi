@@ -8,6 +8,7 @@ __all__ = [
     "AGE_BUCKETS_MS",
     "Batch",
     "Column",
+    "FrameNames",
     "Hold",
     "JetStreamSource",
     "Judge",
@@ -20,6 +21,8 @@ __all__ = [
     "Replay",
     "Sim",
     "TapeByHand",
+    "TapeFeed",
+    "TapeFilter",
     "TapeReader",
     "TapeWriter",
     "__version__",
@@ -216,6 +219,7 @@ class TapeWriter:
         rule_set: ``name@version``.
         max_instruments: Instruments with a code of their own.
         fresh: Begin a new epoch in any case.
+        epoch: Epoch of the tape that this one follows: another one means a new tape. None: a numbering of its own.
 
     Raises:
         TapeBusyError: Another process writes this tape.
@@ -233,6 +237,7 @@ class TapeWriter:
         rule_set: str,
         max_instruments: int,
         fresh: bool = ...,
+        epoch: int | None = ...,
     ) -> TapeWriter: ...
     @property
     def resumed(self) -> bool:
@@ -256,6 +261,32 @@ class TapeWriter:
         Raises:
             TapeError: The batch takes more than half of the tape.
         """
+    def follow(self, names: FrameNames, frame: bytes, why: bytes) -> tuple[int, int, int] | None:
+        """Append the trades of a binary frame under the sequences they have; those left out are holes.
+
+        Args:
+            names: What the sender's codes mean; learns from the frame.
+            frame: A frame of ``tickcast.v1``.
+            why: ``Frame.why`` of gRPC, or empty.
+
+        Returns:
+            How many are UNKNOWN, VALID, INVALID; None where a holding cursor has yet to confirm what would be
+            overwritten: try again.
+
+        Raises:
+            SourceError: The bytes are no frame, or one before it is missing.
+            TapeError: There is no room for a trade.
+        """
+    def skip(self, to: int) -> bool:
+        """Leave a hole up to ``to``; False where a holding cursor has yet to confirm what would be given up."""
+    def seed(self, names: FrameNames, frame: bytes) -> None:
+        """Enter the trades of a ``snapshot`` that lie before the tape's first one into the table of last values.
+
+        Raises:
+            SourceError: The bytes are no frame.
+        """
+    def learn(self, rules: list[str], rule_sets: list[str], rule_set: str) -> None:
+        """Tell what the numbers of rules and rule sets mean in what follows, and which rule set is in force."""
     def commit(self, position: _Position) -> None:
         """Note a position without trades."""
     def set_board(self, json: bytes) -> None:
@@ -266,6 +297,111 @@ class TapeWriter:
         """Refill the judge's windows with what the tape holds; return how many ticks that were."""
     def close(self) -> None:
         """End in order and let go of the lock."""
+
+@final
+class FrameNames:
+    """What a receiver of binary frames knows of its sender's dictionaries.
+
+    Args:
+        instruments: Instrument ids by code, as ``hello`` has them.
+        reasons: Reasons by code.
+    """
+
+    def __new__(cls, instruments: list[str], reasons: list[str]) -> FrameNames: ...
+    def columns(self, frame: bytes) -> dict[str, Any]:
+        """Read a frame and learn from it.
+
+        Returns:
+            ``snapshot``, ``seq``, ``to_seq``, ``sent_ns``, ``conflated``; little-endian bytes ``seqs`` (uint64),
+            ``timestamp_ns``, ``volume`` (int64), ``price``, ``vwap_20m`` (float64), ``status`` (uint8) and a list of
+            ``enrichments`` (float64); lists ``trade_id``, ``instrument_id``, ``reason``.
+
+        Raises:
+            SourceError: The bytes are no frame, or one before it is missing.
+        """
+
+@final
+class TapeFilter:
+    """What one or more subscribers want.
+
+    Args:
+        instruments: Instrument ids; None: all.
+        statuses: Numbers of statuses; None: all.
+        stages: Whether times per stage come along.
+        why: Whether it comes along why trades were judged so.
+
+    Raises:
+        ValueError: A status is not 0, 1 or 2.
+    """
+
+    def __new__(
+        cls,
+        instruments: list[str] | None = None,
+        statuses: list[int] | None = None,
+        *,
+        stages: bool = False,
+        why: bool = False,
+    ) -> TapeFilter: ...
+
+@final
+class TapeFeed:
+    """Binary frames of a run-dir's tape."""
+
+    @staticmethod
+    def open(run_dir: str | Path) -> TapeFeed:
+        """Open the tape.
+
+        Raises:
+            FileNotFoundError: There is none.
+            TapeError: There is none of this version.
+        """
+    def frame(
+        self, filter: TapeFilter, from_seq: int, known: tuple[int, int], max_trades: int, max_bytes: int
+    ) -> tuple[str, int, bytes | None, int, tuple[int, int]]:
+        """Make the message ``tickcast.v1.Frame`` of what a filter wants from ``from_seq`` on.
+
+        Args:
+            filter: What is wanted.
+            from_seq: First sequence covered.
+            known: How many instruments and reasons the receiver knows.
+            max_trades: Most sequences covered.
+            max_bytes: Most bytes, unless a single trade takes more.
+
+        Returns:
+            ``("frame", to, message, trades, known)``: covers up to ``to``; None for the message where nothing of it
+            is wanted. ``("overrun", oldest, …)`` where the tape no longer has ``from_seq``, ``("hole", to, …)`` where
+            it never had what lies up to ``to``.
+        """
+    def snapshot(self, filter: TapeFilter, known: tuple[int, int]) -> tuple[bytes, int, tuple[int, int]]:
+        """Return the newest VALID trades as a binary frame, as of which sequence, and what its receiver knows then."""
+    @property
+    def epoch(self) -> str:
+        """16 hex digits."""
+    @property
+    def head(self) -> int:
+        """The last sequence; 0: none."""
+    @property
+    def oldest(self) -> int:
+        """The first sequence that can still be read."""
+    @property
+    def rule_set(self) -> str:
+        """``name@version`` in force."""
+    def superseded(self) -> bool:
+        """Whether a new tape has taken this one's place: open again."""
+    def instruments(self) -> list[str]:
+        """Return instrument ids by code."""
+    def reasons(self) -> list[str]:
+        """Return reasons by code."""
+    def rules(self) -> list[str]:
+        """Return the names of all rules that the tape has seen."""
+    def rule_sets(self) -> list[str]:
+        """Return all rule sets that the tape has seen."""
+    def enrichments(self) -> list[tuple[str, str]]:
+        """Return name and unit of each further column."""
+    def board(self) -> bytes:
+        """Return the status board, JSON; empty: there is none yet."""
+    def wait(self, head: int, timeout_s: float) -> int:
+        """Wait until the head has left ``head``, at most ``timeout_s`` seconds; return the head."""
 
 @final
 class Hold:

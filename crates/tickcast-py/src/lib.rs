@@ -4,6 +4,8 @@ pub mod batch;
 pub mod column;
 mod decoder;
 pub mod error;
+mod feed;
+mod frames;
 pub mod judge;
 mod nats;
 mod pump;
@@ -28,6 +30,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<tape::PyHold>()?;
     m.add_class::<tape::PyTapeWriter>()?;
     decoder::register(m)?;
+    feed::register(m)?;
+    frames::register(m)?;
     nats::register(m)?;
     pump::register(m)?;
     reader::register(m)?;

@@ -2,6 +2,7 @@
 
 use crate::batch::PositionTuple;
 use crate::error::to_py;
+use crate::frames::{self, Counts, FrameNames};
 use crate::judge::{PyJudge, PyJudged, lock};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -11,7 +12,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tickcast_core::judge::Judge;
 use tickcast_core::position::Position;
-use tickcast_core::tape::{Enrichment, Hold, Read, Run, TapeOptions, TapeReader, TapeWriter, flags};
+use tickcast_core::tape::{Enrichment, Followed, Hold, Read, Run, TapeOptions, TapeReader, TapeWriter, flags};
 use tickcast_core::trade::Status;
 
 /// The one writer of a run-dir's tape.
@@ -29,7 +30,7 @@ impl PyTapeWriter {
 #[pymethods]
 impl PyTapeWriter {
     #[new]
-    #[pyo3(signature = (run_dir, *, bytes, enrichments, rules, rule_set, max_instruments, fresh=false))]
+    #[pyo3(signature = (run_dir, *, bytes, enrichments, rules, rule_set, max_instruments, fresh=false, epoch=None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments, one per option")]
     fn new(
         py: Python<'_>,
@@ -40,6 +41,7 @@ impl PyTapeWriter {
         rule_set: String,
         max_instruments: u32,
         fresh: bool,
+        epoch: Option<u64>,
     ) -> PyResult<Self> {
         let options = TapeOptions {
             bytes,
@@ -48,6 +50,7 @@ impl PyTapeWriter {
             rule_set,
             max_instruments,
             fresh,
+            epoch,
             ..TapeOptions::default()
         };
         py.detach(|| TapeWriter::open(&run_dir, &options)).map(|w| PyTapeWriter(Mutex::new(Some(w)))).map_err(to_py)
@@ -93,6 +96,44 @@ impl PyTapeWriter {
         })
     }
 
+    /// Appends the trades of a frame under the sequences they have; those left out are holes. Returns how many are
+    /// UNKNOWN, VALID, INVALID.
+    ///
+    /// None: a holding cursor has yet to confirm what would be overwritten; try again.
+    fn follow(&self, py: Python<'_>, names: &FrameNames, frame: &[u8], why: &[u8]) -> PyResult<Option<Counts>> {
+        py.detach(|| {
+            self.with(|writer| {
+                let write =
+                    |trades: &mut dyn Iterator<Item = Followed<'_>>, to| unless_held(writer, |w| w.follow(trades, to));
+                let (written, counts) = frames::with_trades(names, frame, why, write)?;
+                Ok(written.then_some(counts))
+            })
+        })
+    }
+
+    /// Leaves a hole up to `to`; False where a holding cursor has yet to confirm what would be given up.
+    fn skip(&self, py: Python<'_>, to: u64) -> PyResult<bool> {
+        py.detach(|| self.with(|writer| unless_held(writer, |w| w.follow(std::iter::empty(), to))))
+    }
+
+    /// Enters the trades of a snapshot that lie before the tape's first one.
+    fn seed(&self, py: Python<'_>, names: &FrameNames, frame: &[u8]) -> PyResult<()> {
+        py.detach(|| {
+            self.with(|writer| {
+                frames::with_trades(names, frame, &[], |trades, _| {
+                    writer.seed(trades);
+                    Ok(())
+                })?;
+                Ok(())
+            })
+        })
+    }
+
+    /// Tells what the numbers of rules and rule sets mean in what follows.
+    fn learn(&self, rules: Vec<String>, rule_sets: Vec<String>, rule_set: &str) -> PyResult<()> {
+        self.with(|writer| writer.learn(&rules, &rule_sets, rule_set).map_err(to_py))
+    }
+
     /// Notes a position without trades.
     fn commit(&self, py: Python<'_>, position: PositionTuple) -> PyResult<()> {
         let (stream, partition, offset, index) = position;
@@ -124,6 +165,18 @@ impl PyTapeWriter {
             Some(writer) => writer.close().map_err(to_py),
             None => Ok(()),
         })
+    }
+}
+
+/// Writes; `false` where a holding cursor has yet to confirm what would be overwritten.
+fn unless_held(
+    writer: &mut TapeWriter,
+    write: impl FnOnce(&mut TapeWriter) -> tickcast_core::Result<()>,
+) -> PyResult<bool> {
+    match write(writer) {
+        Ok(()) => Ok(true),
+        Err(_) if writer.waits_for().is_some_and(|(_, confirmed)| confirmed < writer.head()) => Ok(false),
+        Err(error) => Err(to_py(error)),
     }
 }
 
@@ -188,7 +241,10 @@ impl PyHold {
                     }
                     Ok((lines, to))
                 }
-                Read::Hole { to } => Ok((lines, to)),
+                Read::Hole { to } => {
+                    self.hold.confirm(to);
+                    Ok((lines, to))
+                }
                 // The writer never overwrites what is held: only a tape from before the hold can lack it.
                 Read::Overrun { oldest } => {
                     self.hold.confirm(oldest.saturating_sub(1));

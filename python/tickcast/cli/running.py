@@ -14,6 +14,7 @@ from tickcast import addresses, urls
 from tickcast.cli.options import COMMON, GRPC, RULES, SOURCE, WEB, check_rules, configured, read_config
 from tickcast.config import Config, to_env
 from tickcast.errors import ConfigError
+from tickcast.follower import follows
 from tickcast.rundir import GatewayInfo, Info, ProcessorInfo, RunDir, read_announcement
 
 __all__ = ["demo", "gateway", "process", "serve"]
@@ -58,15 +59,27 @@ def process(**options: object) -> None:
 
 
 @click.command(short_help="Only the gateway: the tape of the run directory to web clients.")
-@configured("source", *WEB, *COMMON)
+@configured("source", *WEB, *GRPC, *COMMON)
 def gateway(**options: object) -> None:
     """Run only the gateway, in the foreground: it shows the tape of the run directory to web clients.
 
-    A line `ready web=http://HOST:PORT` on stdout says that clients can come.
+    With a source such as `grpc://10.0.0.5:50051` it follows a processor on another machine (there: `tickcast process`):
+    the same trades with the same sequences, taken up again after a lost link without a gap or a repetition.
+
+    A line `ready web=http://HOST:PORT` on stdout says that clients can come; with a source also `grpc=HOST:PORT`, where
+    the tape can be followed again.
     """
     config = read_config(options)
     if options["source"]:
-        raise ConfigError("source: a gateway shows the tape of its --run-dir; give the source to `tickcast process`")
+        if not follows(config):
+            raise ConfigError(
+                "source: a gateway shows the tape of its --run-dir, or follows another (grpc://HOST:PORT); "
+                "give a source of ticks to `tickcast process`"
+            )
+        from tickcast import supervisor  # noqa: PLC0415
+
+        asyncio.run(supervisor.serve(config))
+        return
     run = RunDir.create(config.run_dir)
     port = addresses.choose_port(config.web.host, config.web.port)
     web = msgspec.structs.replace(config.web, port=port)

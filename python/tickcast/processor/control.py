@@ -10,11 +10,15 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["ControlServer"]
+__all__ = ["ControlServer", "JudgeAwayError"]
 
 MAX_LINE_BYTES = 256 * 1024
 MAX_IN_FLIGHT = 256
 """Requests of one connection being judged at a time; the next one waits in the kernel."""
+
+
+class JudgeAwayError(Exception):
+    """Nobody can judge a tick now."""
 
 
 class Request(msgspec.Struct):
@@ -93,7 +97,10 @@ class ControlServer:
             return b'{"id":%d}' % request.id
         if request.op != "judge":
             return error_line(request.id, "bad-request", f"op is {request.op!r}, must be judge or ping")
-        trades = await self._judge(request.payload.encode())
+        try:
+            trades = await self._judge(request.payload.encode())
+        except JudgeAwayError as error:
+            return error_line(request.id, "away", str(error))
         if len(trades) != 1:
             return error_line(request.id, "bad-request", f"the message holds {len(trades)} ticks, must be one")
         return b'{"id":%d,"trade":%b}' % (request.id, trades[0].encode())

@@ -4,13 +4,19 @@ import gc
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from tickcast import logs, metrics
 from tickcast.config import Config, processor_hash
 from tickcast.errors import TapeBusyError
+from tickcast.follower import follows
 from tickcast.rundir import Lock, ProcessorInfo, RunDir, announce
+
+if TYPE_CHECKING:
+    from tickcast.follower.service import Follower
+    from tickcast.processor.service import Processor
 
 __all__ = ["host"]
 
@@ -34,7 +40,7 @@ def host(config: Config) -> None:
             f"{run.path} has a processor already, pid {holder or '?'}: stop it, or use another --run-dir"
         )
     metrics.activate(run.path)
-    if not config.rules:
+    if not config.rules and not follows(config):
         print("tickcast: no rule set given: ticks are judged by the built-in screen alone", file=sys.stderr)
     try:
         uvloop.run(_serve(config, run))
@@ -43,10 +49,8 @@ def host(config: Config) -> None:
 
 
 async def _serve(config: Config, run: RunDir) -> None:
-    from tickcast.processor.service import Processor  # noqa: PLC0415 (metrics have to be activated before)
-
     started_ns = time.time_ns()
-    processor = await Processor.start(config)
+    processor = await _start(config)
     info = ProcessorInfo(
         pid=os.getpid(), config_hash=processor_hash(config), started_ns=started_ns, grpc=processor.grpc_address
     )
@@ -55,3 +59,15 @@ async def _serve(config: Config, run: RunDir) -> None:
     gc.collect()
     gc.freeze()
     await processor.run()
+
+
+async def _start(config: Config) -> "Processor | Follower":
+    # Imported here: metrics have to be activated before.
+    if follows(config):
+        from tickcast.follower import open_trades  # noqa: PLC0415
+        from tickcast.follower.service import Follower  # noqa: PLC0415
+
+        return await Follower.start(config, open_trades(config))
+    from tickcast.processor.service import Processor  # noqa: PLC0415
+
+    return await Processor.start(config)

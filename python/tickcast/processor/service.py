@@ -47,7 +47,7 @@ class Processor:
         self._letters = DeadLetters(config.dead_letters_path)
         self._sinks: list[Sink] = [open_sink(url, self._writer) for url in config.sinks]
         self._board = Board(config, pipeline, self._writer, self._metrics)
-        self._control = ControlServer(self._run.control_socket, self._judge_client_tick)
+        self._control = ControlServer(self._run.control_socket, self.judge_client_tick)
         # Ticks of clients have no position: a stream of their own for each start, and a counter.
         self._client_stream, self._client_ticks = secrets.randbits(32), 0
         self._saved: Position | None = None
@@ -183,7 +183,8 @@ class Processor:
         if judged.last_arrival_ns:
             self._metrics.judging.observe((time.time_ns() - judged.last_arrival_ns) / 1e9)
 
-    async def _judge_client_tick(self, payload: bytes) -> list[str]:
+    async def judge_client_tick(self, payload: bytes) -> list[str]:
+        """Judge a client's tick against the windows without entering it; return its trades as JSON."""
         self._client_ticks += 1
         self._metrics.client_ticks.inc()
         return await self._pipeline.peek(payload, self._client_stream, self._client_ticks)

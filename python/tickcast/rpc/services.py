@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
 from tickcast.rpc.market_data import MarketData
+from tickcast.rpc.tape import SERVICE, TapeService
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,8 +37,10 @@ def make_services(config: Config, processor: Processor, draining: asyncio.Event)
         draining: Set before the server ends: streams give their last answers and end with UNAVAILABLE.
     """
     market_data = MarketData(config, processor.new_stream, draining, processor.count_client_ticks)
+    tape = TapeService(Path(config.run_dir), draining, processor.judge_client_tick)
     both_ways = grpc.stream_stream_rpc_method_handler
     return [
         Service("marketdata.MarketDataProcessor", {"ProcessStream": both_ways(market_data.process_stream)}),
+        Service(SERVICE, tape.methods()),
         Service("tickcast.v1.MarketDataProcessor", {"ProcessBatches": both_ways(market_data.process_batches)}),
     ]

@@ -2,6 +2,7 @@
 
 from tickcast import urls
 from tickcast.config import Config
+from tickcast.errors import ConfigError
 from tickcast.sources.base import Position, Source, SourceState
 from tickcast.sources.idle import IdleSource
 from tickcast.sources.nats import BrokerSource
@@ -28,6 +29,8 @@ def open_source(config: Config) -> Source:
             return ReplaySource(url, *scales(config, url.volume_scale))
         case urls.Nats() | urls.JetStream():
             return BrokerSource(url, *scales(config, url.volume_scale))
+        case urls.Grpc():
+            raise ConfigError(f"source: {urls.mask(config.source)} gives trades that are judged already, not ticks")
 
 
 def scales(config: Config, of_source: int | None) -> tuple[int, dict[str, int]]:

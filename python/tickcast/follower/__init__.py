@@ -1,0 +1,37 @@
+"""A tape that is written from trades judged elsewhere, such as on a remote processor's tape."""
+
+from typing import TYPE_CHECKING
+
+from tickcast import urls
+from tickcast.config import Config
+from tickcast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tickcast.follower.base import TradeSource
+
+__all__ = ["follows", "open_trades"]
+
+
+def follows(config: Config) -> bool:
+    """Tell whether the source gives judged trades, so that there is nothing to judge here."""
+    return config.source is not None and isinstance(urls.parse_source(config.source), urls.Grpc)
+
+
+def open_trades(config: Config) -> "TradeSource":
+    """Return the source of trades that the configuration names.
+
+    Raises:
+        ConfigError: It is a source of ticks, or rules are given for it.
+    """
+    url = urls.parse_source(config.source or "")
+    if config.rules:
+        raise ConfigError(f"rules: the trades of {urls.mask(config.source or '')} are judged already")
+    if isinstance(url, urls.Grpc):
+        from tickcast.follower.grpc import GrpcTrades  # noqa: PLC0415 (grpc takes its time to import)
+        from tickcast.rpc.link import Target  # noqa: PLC0415
+
+        target = Target(
+            address=url.address, token=url.token, tls=url.tls, authority=url.ca, certificate=url.cert, key=url.key
+        )
+        return GrpcTrades(target)
+    raise ConfigError(f"source: {urls.mask(config.source or '')} gives ticks, not trades")
