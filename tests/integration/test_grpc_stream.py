@@ -5,6 +5,7 @@ import queue
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -259,3 +260,30 @@ def test_a_node_client_made_of_the_bare_contract_gets_the_same_trades(
     with channel(processor.address) as opened:
         stock = list(contract.stubs.MarketDataProcessorStub(opened).ProcessStream(iter(asked), timeout=30))
     assert [t["vwap_20m"] for t in trades] == [t.vwap_20m for t in stock]
+
+
+def test_published_ticks_go_to_the_tape_through_the_common_windows(
+    programs: Programs, tmp_path: Path, contract: Contract
+) -> None:
+    program = programs.tickcast(
+        *("process", "--source", "sim://?rate=500&instruments=5", "--sink", "jsonl:trades.jsonl", "--set"),
+        *("grpc.publish=true", "--run-dir", str(tmp_path / "run")),
+        cwd=tmp_path,
+    )
+    address = program.expect("ready grpc=").removeprefix("ready grpc=")
+    answers = []
+    with channel(address) as opened:
+        stub = contract.stubs.MarketDataProcessorStub(opened)
+        for price in (100.0, 300.0):
+            ticks = [tick(contract, 0, instrument_id="MINE", price=price, volume=10)] * 50
+            answers += stub.ProcessStream(iter([*ticks, tick(contract, 0, price=-1.0)]), timeout=30)
+    assert answers[49].vwap_20m == 100.0
+    assert answers[-2].vwap_20m == pytest.approx(200.0)  # the windows of the first call
+    assert program.end() == 0
+    lines = [json.loads(line) for line in (tmp_path / "trades.jsonl").read_text().splitlines()]
+    ids = {answer.trade_id for answer in answers}
+    written = [line for line in lines if line["tradeId"] in ids]
+    assert [line["tradeId"] for line in written] == [answer.trade_id for answer in answers]
+    assert [line.get("vwap20m", 0.0) for line in written] == [answer.vwap_20m for answer in answers]
+    assert [line.get("reason", "") for line in written] == [answer.reason for answer in answers]
+    assert len(lines) > len(written)  # the source's own went on

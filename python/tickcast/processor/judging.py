@@ -20,17 +20,17 @@ __all__ = ["Begun", "Judging"]
 class Begun:
     """A batch between the judge's two halves. Taken with `judged` in the order of `Judging.begin`."""
 
-    __slots__ = ("_judging", "pending", "verdicts")
+    __slots__ = ("judging", "pending", "verdicts")
 
     def __init__(self, judging: Judging, pending: Pending, verdicts: asyncio.Future[Verdicts]) -> None:
-        self._judging = judging
+        self.judging = judging
         self.pending = pending
         self.verdicts = verdicts
         """What the rules say; done when they have spoken."""
 
     async def judged(self) -> Judged:
         """Wait for the rules and return the trades."""
-        return self._judging.settle(self.pending, await self.verdicts)
+        return self.judging.settle(self.pending, await self.verdicts)
 
 
 class Judging:

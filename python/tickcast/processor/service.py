@@ -6,7 +6,7 @@ import logging
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from tickcast._core import Batch, Judged, Pending, TapeWriter
 from tickcast.config import Config
@@ -15,6 +15,7 @@ from tickcast.processor.board import Board
 from tickcast.processor.control import ControlServer
 from tickcast.processor.deadletters import DeadLetters
 from tickcast.processor.judging import Judging
+from tickcast.processor.line import Line, Queued
 from tickcast.processor.pipeline import Pipeline
 from tickcast.rpc.server import RpcServer
 from tickcast.rpc.services import make_services
@@ -51,6 +52,7 @@ class Processor:
         # Ticks of clients have no position: a stream of their own for each start, and a counter.
         self._client_stream, self._client_ticks = secrets.randbits(32), 0
         self._saved: Position | None = None
+        self._line = Line(pipeline.judging, self._count_begun, self._append)
         draining = asyncio.Event()
         self._rpc = RpcServer(config.grpc, make_services(config, self, draining), draining)
 
@@ -84,10 +86,10 @@ class Processor:
         """Where the gRPC server listens, ``host:port``."""
         return self._rpc.address
 
-    def new_stream(self) -> Judging:
-        """Return what judges one client's stream: windows of its own, the rules of all."""
+    def new_stream(self) -> Judging | Line:
+        """Return what judges one client's stream: windows of its own, or with ``grpc.publish`` the line of all."""
         self._metrics.rpc_streams.inc()
-        return self._pipeline.new_judging()
+        return self._line if self._config.grpc.publish else self._pipeline.new_judging()
 
     def count_client_ticks(self, ticks: int) -> None:
         """Count ticks that came over gRPC."""
@@ -103,7 +105,11 @@ class Processor:
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
         stopping = asyncio.create_task(stopped.wait())
-        tasks = [asyncio.create_task(self._stream()), asyncio.create_task(self._keep_board())]
+        tasks = [
+            asyncio.create_task(self._line.run()),
+            asyncio.create_task(self._stream()),
+            asyncio.create_task(self._keep_board()),
+        ]
         tasks += [asyncio.create_task(sink.run()) for sink in self._sinks]
         try:
             done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -134,21 +140,23 @@ class Processor:
         """Read, judge and put on the tape, until the source ends; then stay, for clients' ticks."""
         await self._source.open(self._writer.positions)
         self._show()
-        judged_batches = self._pipeline.run(
-            self._batches(),
-            live=self._source.live,
-            in_flight=self._config.judge.in_flight,
-            begun=self._begun,
-        )
-        async with contextlib.aclosing(judged_batches) as batches:
-            async for judged in batches:
-                await self._append(judged)
+        room = asyncio.Semaphore(self._config.judge.in_flight)
+        last: Queued | None = None
+        async with contextlib.aclosing(self._batches()) as batches:
+            async for batch in batches:
+                if batch.has_undecodable:  # on disk before the position behind it is
+                    await self._keep_dead_letters(batch)
+                await room.acquire()
+                last = self._line.begin(batch, live=self._source.live, positioned=self._source.positioned)
+                last.delivered.add_done_callback(lambda _: room.release())
+        if last is not None:
+            await last.delivered
         if isinstance(self._source, ReplaySource):
             self._writer.commit((self._source.stream, 0, END_OFFSET, 0))
         self._show()
         await asyncio.Event().wait()
 
-    async def _batches(self) -> AsyncIterator[Batch]:
+    async def _batches(self) -> AsyncGenerator[Batch, None]:
         most = self._config.judge.batch_rows
         gather_s = self._config.judge.gather_ms / 1000
         while (batch := await self._source.next(most)) is not None:
@@ -158,11 +166,12 @@ class Processor:
             if batch.rows < most // 2 and (left_s := taken_s + gather_s - time.monotonic()) > 0:
                 await asyncio.sleep(left_s)
 
-    async def _begun(self, batch: Batch, pending: Pending) -> None:
-        if batch.has_undecodable:
-            count = await asyncio.to_thread(self._letters.write, batch)
-            self._metrics.undecodable.inc(count)
-            self._board.counters["undecodable"] += count
+    async def _keep_dead_letters(self, batch: Batch) -> None:
+        count = await asyncio.to_thread(self._letters.write, batch)
+        self._metrics.undecodable.inc(count)
+        self._board.counters["undecodable"] += count
+
+    def _count_begun(self, batch: Batch, pending: Pending) -> None:
         self._metrics.ticks.inc(batch.rows)
         self._metrics.late.inc(pending.late)
         self._metrics.stamped.inc(pending.stamped)
@@ -170,11 +179,11 @@ class Processor:
         self._board.counters["late"] += pending.late
         self._board.counters["stamped"] += pending.stamped
 
-    async def _append(self, judged: Judged) -> None:
-        while self._writer.append(judged, self._source.positioned) is None:  # noqa: ASYNC110 (sinks confirm in threads)
+    async def _append(self, judged: Judged, positioned: bool) -> None:
+        while self._writer.append(judged, positioned) is None:  # noqa: ASYNC110 (sinks confirm in threads)
             # A sink has not confirmed what would be overwritten: the source waits, nothing is lost.
             await asyncio.sleep(0.01)
-        if self._source.positioned:
+        if positioned:
             self._saved = judged.last_position
         unknown, valid, invalid = judged.counts
         for status, count in (("unknown", unknown), ("valid", valid), ("invalid", invalid)):

@@ -1,7 +1,8 @@
 """Ticks in, trades out, on one stream: `ProcessStream` of the original contract, and its sister for batches.
 
-A call has windows of its own, and its trades reach its caller alone. Whatever a client sends is answered, in order:
-what can't be decoded or fails the screen is INVALID with a reason, and no reason to end the stream.
+A call has windows of its own, and its trades reach its caller alone, unless `grpc.publish` has them go through the line
+of the tape like those of a source. Whatever a client sends is answered, in order: what can't be decoded or fails the
+screen is INVALID with a reason, and no reason to end the stream.
 
 Ticks that are under way together are judged together. A client that waits for each answer gets it at once; one that
 sends ahead has its ticks gathered for a few milliseconds, since a batch costs the same for one tick as for fifty.
@@ -19,6 +20,7 @@ import grpc
 from tickcast._core import Batch, Judged, MessageDecoder
 from tickcast.config import Config
 from tickcast.processor.judging import Begun, Judging
+from tickcast.processor.line import Line
 
 __all__ = ["MarketData"]
 
@@ -45,7 +47,7 @@ class MarketData:
     def __init__(
         self,
         config: Config,
-        new_judging: Callable[[], Judging],
+        new_judging: Callable[[], Judging | Line],
         draining: asyncio.Event,
         count: Callable[[int], None],
     ) -> None:
@@ -86,7 +88,7 @@ class MarketData:
         if self._draining.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is about to end; call again")
 
-    async def _judge(self, call: "_Call", judging: Judging, begun: asyncio.Queue[Begun | None]) -> None:
+    async def _judge(self, call: "_Call", judging: Judging | Line, begun: asyncio.Queue[Begun | None]) -> None:
         while await call.some():
             await self._turns.acquire()
             batch = call.take()
