@@ -20,7 +20,9 @@ import grpc
 from tickcast._core import Batch, Judged, MessageDecoder
 from tickcast.config import Config
 from tickcast.processor.judging import Begun, Judging
-from tickcast.processor.line import Line
+from tickcast.processor.line import Line, Queued
+from tickcast.rpc.status import abort, retry_later
+from tickcast.rpc.tracing import BatchTrace, follow
 
 __all__ = ["MarketData"]
 
@@ -30,6 +32,7 @@ _TURNS: Final = 4
 """Batches of all calls that are at the rules at once: half of what a rule worker takes, the rest is the source's."""
 _AHEAD: Final = 4
 """Batches of one call that may wait for its client to read."""
+_SPANS: Final = {"proto": "ProcessStream", "proto-batch": "ProcessBatches"}
 _BYTES_A_TICK: Final = 40
 """What a tick takes on the wire, about: bounds how much of a call is judged at once."""
 
@@ -60,46 +63,42 @@ class MarketData:
 
     async def process_stream(self, _: object, context: Context) -> None:
         """Answer each ``RawMarketTick`` with a ``ValidatedTrade``."""
-        await self._answer(context, "proto", Judged.proto, self._gather_s)
+        await self._answer(_Call(context, "proto", self._rows, self._gather_s), Judged.proto)
 
     async def process_batches(self, _: object, context: Context) -> None:
         """Answer each ``RawMarketTickBatch`` with a ``ValidatedTradeBatch``."""
-        await self._answer(context, "proto-batch", Judged.proto_batches, 0.0)
+        await self._answer(_Call(context, "proto-batch", self._rows, 0.0), Judged.proto_batches)
 
-    async def _answer(
-        self,
-        context: Context,
-        form: str,
-        encode: Callable[[Judged], list[bytes]],
-        gather_s: float,
-    ) -> None:
+    async def _answer(self, call: "_Call", encode: Callable[[Judged], list[bytes]]) -> None:
         # Some clients (tonic) give nothing to their user before they have it.
-        await context.send_initial_metadata(())
-        call = _Call(context, MessageDecoder(form, stream=secrets.randbits(32)), self._rows, gather_s)
-        judging = self._new_judging()
-        begun: asyncio.Queue[Begun | None] = asyncio.Queue(_AHEAD)
+        await call.context.send_initial_metadata(())
+        begun: asyncio.Queue[_Batch | None] = asyncio.Queue(_AHEAD)
         async with asyncio.TaskGroup() as tasks:
             receiving = tasks.create_task(call.receive())
             draining = tasks.create_task(self._end_on_drain(call, receiving))
-            tasks.create_task(self._judge(call, judging, begun))
-            while (item := await begun.get()) is not None:
-                await call.send(encode(await item.judged()))
+            tasks.create_task(self._judge(call, begun))
+            while (batch := await begun.get()) is not None:
+                replies = encode(await batch.judged())
+                await call.send(replies)
+                batch.delivered()
             draining.cancel()
         if self._draining.is_set():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is about to end; call again")
+            why = "the server is about to end; call again"
+            await abort(call.context, grpc.StatusCode.UNAVAILABLE, why, retry_later())
 
-    async def _judge(self, call: "_Call", judging: Judging | Line, begun: asyncio.Queue[Begun | None]) -> None:
+    async def _judge(self, call: "_Call", begun: "asyncio.Queue[_Batch | None]") -> None:
+        judging = self._new_judging()
         while await call.some():
             await self._turns.acquire()
-            batch = call.take()
-            self._count(batch.rows)
             try:
-                item = judging.begin(batch, live=True)
+                ticks, trace = call.take()
+                self._count(ticks.rows)
+                item = judging.begin(ticks, live=True)
             except BaseException:
                 self._turns.release()
                 raise
             item.verdicts.add_done_callback(self._release)
-            await begun.put(item)
+            await begun.put(_Batch(item, trace))
         await begun.put(None)
 
     def _release(self, _: object) -> None:
@@ -113,12 +112,43 @@ class MarketData:
         call.end()
 
 
+class _Batch:
+    """A batch of a call at the rules, and its trace if the call has one."""
+
+    __slots__ = ("_begun", "_ruled_ns", "_trace")
+
+    def __init__(self, begun: Begun, trace: BatchTrace | None) -> None:
+        self._begun = begun
+        self._trace = trace
+        self._ruled_ns = 0
+        if trace is not None:
+            begun.verdicts.add_done_callback(self._note_rules)
+
+    async def judged(self) -> Judged:
+        """Wait for the trades; where they are published, until they are on the tape."""
+        judged = await self._begun.judged()
+        if self._trace is not None:
+            self._trace.stage("rules", self._ruled_ns or None)
+            self._trace.stage("tape" if isinstance(self._begun, Queued) else "settle")
+        return judged
+
+    def delivered(self) -> None:
+        """Note that the replies are written."""
+        if self._trace is not None:
+            self._trace.stage("deliver")
+            self._trace.end()
+
+    def _note_rules(self, _: object) -> None:
+        self._ruled_ns = time.time_ns()
+
+
 class _Call:
     """What one client has sent and was not yet answered."""
 
-    def __init__(self, context: Context, decoder: MessageDecoder, rows: int, gather_s: float) -> None:
-        self._context = context
-        self._decoder = decoder
+    def __init__(self, context: Context, form: str, rows: int, gather_s: float) -> None:
+        self.context = context
+        self._decoder = MessageDecoder(form, stream=secrets.randbits(32))
+        self._trace = follow(context.invocation_metadata(), _SPANS[form])
         self._most_messages, self._most_bytes = rows, rows * _BYTES_A_TICK
         self._gather_s = gather_s
         self._messages: list[bytes] = []
@@ -134,7 +164,7 @@ class _Call:
 
     async def receive(self) -> None:
         """Read until the client is done, pausing while too much waits."""
-        read, end_of_stream = self._context.read, cast("Any", grpc.aio.EOF)
+        read, end_of_stream = self.context.read, cast("Any", grpc.aio.EOF)
         messages, arrival_ns = self._messages, self._arrival_ns
         while (message := await read()) is not end_of_stream:
             messages.append(message)
@@ -164,7 +194,7 @@ class _Call:
             await asyncio.sleep(left_s)
         return bool(self._messages)
 
-    def take(self) -> Batch:
+    def take(self) -> tuple[Batch, BatchTrace | None]:
         """Return all that has come, decoded."""
         messages, arrival_ns = self._messages[:], self._arrival_ns[:]
         self._messages.clear()
@@ -173,11 +203,15 @@ class _Call:
         self._sends_ahead = False
         self._taken_s = time.monotonic()
         self._room.set()
-        return self._decoder.decode(messages, arrival_ns)
+        if self._trace is None:
+            return self._decoder.decode(messages, arrival_ns), None
+        taken_ns = time.time_ns()
+        batch = self._decoder.decode(messages, arrival_ns)
+        return batch, self._trace.batch(batch.rows, arrival_ns[0], taken_ns)
 
     async def send(self, replies: list[bytes]) -> None:
         """Write replies, in order; waits while the client does not read."""
-        write = self._context.write
+        write = self.context.write
         for reply in replies:
             self._unanswered -= 1  # before: the client may have it, and send again, before the write is through
             await write(reply)
