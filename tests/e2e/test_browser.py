@@ -45,6 +45,7 @@ async def test_a_sent_tick_gets_its_verdict(stream, page, tmp_path):
     with Served(tmp_path, "--source", stream.source) as served:
         await page.goto(f"http://{served.address}/")
         await reaches(page, "window.tickcast?.state === 'live'")
+        await page.keyboard.press("t")
         for price, status, reason in [("12.5", "VALID", ""), ("10001", "INVALID", "Price out of acceptable range")]:
             await page.get_by_test_id("tick-instrument").fill("AAPL")
             await page.get_by_test_id("tick-price").fill(price)

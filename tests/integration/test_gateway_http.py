@@ -1,6 +1,8 @@
 """HTTP of a real gateway: health, the tape, the dashboard, metrics, and who may come in."""
 
+import gzip
 import json
+import re
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -211,3 +213,24 @@ async def test_plain_granian_on_a_public_address_lets_nobody_in_without_a_word(p
         await WsClient.connect(gateway.ws)
     opened = Gateway.start_granian(programs, run_dir, "--host", "0.0.0.0", TICKCAST_WEB_INSECURE_PUBLIC="true")
     assert opened.get("/api/trades")[0] == 200
+
+
+def test_the_dashboard_comes_compressed_and_under_a_strict_policy(gateway):
+    status, page, headers = gateway.get("/")
+    if status == 404:
+        pytest.skip("the dashboard is not built")
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    script = re.search(r'src="\./(assets/[^"]+\.js)"', page.decode())
+    assert script is not None
+    plain = gateway.get(f"/{script[1]}")
+    assert plain[2]["cache-control"] == "public, max-age=31536000, immutable"
+    assert "content-encoding" not in plain[2]
+    squeezed = gateway.get(f"/{script[1]}", Accept_Encoding="gzip")
+    assert gzip.decompress(squeezed[1]) == plain[1]
+    best = gateway.get(f"/{script[1]}", Accept_Encoding="gzip, br")
+    assert (best[2]["content-encoding"], best[2]["vary"]) == ("br", "accept-encoding")
+    assert len(best[1]) < len(squeezed[1]) < len(plain[1])
+    assert gateway.get(f"/{script[1]}", Accept_Encoding="br;q=0, gzip;q=0")[1] == plain[1]
+    assert len({answer[2]["etag"] for answer in (plain, squeezed, best)}) == 3

@@ -17,7 +17,7 @@ def test_document_code_and_page_agree_on_names_and_numbers():
     ours = {camel(code.name): code.value for code in CloseCode}
     table = (ROOT / "docs/protocol.md").read_text().partition("## Close codes")[2].partition("\n## ")[0]
     documented = {name: int(number) for number, name in re.findall(r"^\| (\d{4}) \| (\w+) \|", table, re.MULTILINE)}
-    page = (ROOT / "web/src/protocol/codes.ts").read_text().partition("CLOSE = {")[2].partition("}")[0]
+    page = (ROOT / "web/client/src/codes.ts").read_text().partition("CLOSE = {")[2].partition("}")[0]
     shown = {name: int(number) for name, number in re.findall(r"(\w+): (\d{4}),", page)}
     assert documented == ours
     assert shown == ours

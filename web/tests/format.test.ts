@@ -1,6 +1,6 @@
+import type { Int64Text, WallMs } from "@tickcast/client";
 import { describe, expect, it } from "vitest";
-import * as format from "../src/base/format";
-import type { Int64Text, WallMs } from "../src/base/nominal";
+import * as format from "../src/base/format.ts";
 
 /** Groups are parted by a narrow space that does not break; a plain one reads better here. */
 const plain = (text: string) => text.replaceAll("\u202f", " ").replaceAll("\u2212", "-");

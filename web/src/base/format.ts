@@ -1,6 +1,6 @@
 // Numbers as text for people: grouped, with a steady number of digits, int64 without passing through a double.
 
-import type { Int64Text, WallMs } from "./nominal";
+import type { Int64Text, WallMs } from "@tickcast/client";
 
 /** Shown where there is no value. */
 export const NONE = "–";
@@ -47,6 +47,40 @@ function formatValue(value: number | null, least: number, most: number): string 
 /** Returns a price: two fraction digits, more where it has them: up to six, below 1 up to eight. */
 export function formatPrice(price: number | null): string {
   return formatValue(price, 2, price !== null && Math.abs(price) < 1 ? 8 : 6);
+}
+
+/** Returns a price with a fixed number of decimals, NaN as a dash. */
+export function formatFixed(price: number, decimals: number): string {
+  return formatValue(Number.isNaN(price) ? null : price, decimals, decimals);
+}
+
+/** Returns a share of one as percent with its sign, two decimals. */
+export function formatPercent(share: number): string {
+  if (!Number.isFinite(share)) return NONE;
+  const text = (Math.abs(share) * 100).toFixed(2);
+  return text === "0.00" ? "0.00 %" : `${share < 0 ? MINUS : "+"}${text} %`;
+}
+
+/** Returns an age in words short enough for a cell. */
+export function formatAge(ms: number): string {
+  if (!Number.isFinite(ms)) return NONE;
+  if (ms < 1000) return "< 1 s";
+  if (ms < 60_000) return `${Math.floor(ms / 1000)} s`;
+  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min`;
+  return `${Math.floor(ms / 3_600_000)} h`;
+}
+
+/** Returns a number of bytes. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB"];
+  let value = bytes / 1024;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`;
 }
 
 /** Returns a mean price, whose digits have no end: four fraction digits, below 1 six. */

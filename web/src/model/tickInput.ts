@@ -1,6 +1,6 @@
 // What somebody typed -> a tick that can be sent. It is the gateway that judges; here it only has to be a tick at all.
 
-import { type Int64Text, int64Text } from "../base/nominal";
+import { type Int64Text, int64Text } from "@tickcast/client";
 
 export interface TickInput {
   readonly instrumentId: string;

@@ -1,0 +1,157 @@
+// The rules: what they cost, what they refuse, and whether they are well.
+
+import { useRef } from "preact/hooks";
+import { formatCount, formatMs, NONE } from "../../base/format.ts";
+import type { RuleRow, RulesAnswer } from "../api.ts";
+import { type App, routeHash } from "../app.ts";
+import { useApi } from "../parts/useApi.ts";
+
+const EVERY_MS = 1000;
+
+interface Sample {
+  readonly atMs: number;
+  readonly seconds: ReadonlyMap<string, number>;
+}
+
+export function RulesPage({ app }: { app: App }) {
+  const { value, error } = useApi<RulesAnswer>("rules", EVERY_MS).value;
+  const shares = useShares(value);
+  return (
+    <div class="page page-rules">
+      <div class="tools" role="toolbar" aria-label="Rules">
+        <p class="headline">
+          <b data-testid="rule-set">{value === undefined ? NONE : value.ruleSet}</b>
+        </p>
+        <p class="muted">{value?.policy ? `where a rule is unavailable: ${value.policy}` : ""}</p>
+        <span class="grow" />
+        <button
+          type="button"
+          class="button"
+          onClick={() => {
+            app.trying.value = true;
+          }}
+          data-testid="try"
+        >
+          Ask for a verdict <kbd>t</kbd>
+        </button>
+      </div>
+      {error !== "" && <p class="problem">{error}</p>}
+      <section class="card table-card" aria-label="Rules">
+        <table class="table" data-testid="rules">
+          <thead>
+            <tr>
+              <th scope="col">Rule</th>
+              <th scope="col">Kind</th>
+              <th scope="col" class="right">
+                Per tick
+              </th>
+              <th scope="col" class="right">
+                Per batch
+              </th>
+              <th scope="col">Share of a CPU</th>
+              <th scope="col" class="right">
+                Ticks
+              </th>
+              <th scope="col" class="right">
+                Rejects
+              </th>
+              <th scope="col" class="right">
+                Errors
+              </th>
+              <th scope="col">Breaker</th>
+              <th scope="col">Mode</th>
+            </tr>
+          </thead>
+          <tbody>
+            {(value?.rules ?? []).map((rule) => (
+              <Rule key={rule.name} rule={rule} share={shares.get(rule.name)} />
+            ))}
+          </tbody>
+        </table>
+        {value !== undefined && value.rules.length === 0 && (
+          <p class="muted">
+            No rule set: ticks are judged by the screen alone. <code>--rules module:attribute</code> names one.
+          </p>
+        )}
+      </section>
+      <section class="card" aria-label="Breakers">
+        <h2>Breakers that are not closed</h2>
+        <ul class="rows" data-testid="breakers">
+          {(value?.breakers ?? []).map((breaker) => (
+            <li key={`${breaker.rule} ${breaker.instrument}`} class="breaker">
+              <span data-breaker={breaker.state}>{breaker.state}</span>
+              <b>{breaker.rule}</b>
+              <span>{breaker.instrument ?? "all instruments"}</span>
+              <span class="reason">{breaker.why}</span>
+              <time>since {app.zone.value.clock(breaker.sinceNs / 1e6)}</time>
+            </li>
+          ))}
+        </ul>
+        {value !== undefined && value.breakers.length === 0 && (
+          <p class="muted">All closed: every rule is asked about every instrument.</p>
+        )}
+      </section>
+      <p class="hint">
+        Times are of the rule's own code, since the processor started; the share of a CPU is of the last seconds, over
+        all workers. The version stands behind the name of the rule set: of its source where it has none of its own.
+      </p>
+    </div>
+  );
+}
+
+function Rule({ rule, share }: { rule: RuleRow; share: number | undefined }) {
+  const { seconds = 0, rows = 0, calls = 0 } = rule;
+  const breaker = rule.breaker ?? "closed";
+  return (
+    <tr data-testid="rule" data-rule={rule.name}>
+      <th scope="row">
+        <a href={routeHash({ page: "rejects" })}>{rule.name}</a>
+      </th>
+      <td>{rule.kind ?? NONE}</td>
+      <td class="right">{rows === 0 ? NONE : formatMicros((seconds / rows) * 1e6)}</td>
+      <td class="right">{calls === 0 ? NONE : formatMs((seconds / calls) * 1000)}</td>
+      <td>
+        <span class="meter">
+          <span class="meter-fill" style={{ width: `${Math.min(100, 100 * (share ?? 0))}%` }} />
+        </span>
+        <span class="meter-text">{share === undefined ? NONE : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`}</span>
+      </td>
+      <td class="right">{formatCount(rows)}</td>
+      <td class="right">{rule.rejects === undefined ? NONE : formatCount(rule.rejects)}</td>
+      <td class="right" data-alert={(rule.raised ?? 0) > 0}>
+        {formatCount(rule.raised ?? 0)}
+      </td>
+      <td>
+        <span data-breaker={breaker}>{breaker}</span>
+      </td>
+      <td>{rule.mode ?? "live"}</td>
+    </tr>
+  );
+}
+
+function formatMicros(us: number): string {
+  return us < 1000 ? `${us.toFixed(us < 10 ? 2 : 1)} µs` : formatMs(us / 1000);
+}
+
+/** Returns, for each rule, seconds of CPU in a second, between the last two answers. */
+function useShares(answer: RulesAnswer | undefined): ReadonlyMap<string, number> {
+  const last = useRef<{ answer: RulesAnswer; sample: Sample; shares: ReadonlyMap<string, number> } | undefined>(
+    undefined,
+  );
+  if (answer !== undefined && last.current?.answer !== answer) {
+    const sample: Sample = {
+      atMs: performance.now(),
+      seconds: new Map(answer.rules.map((rule) => [rule.name, rule.seconds ?? 0])),
+    };
+    const before = last.current?.sample;
+    const shares = new Map<string, number>();
+    if (before !== undefined) {
+      for (const [name, seconds] of sample.seconds) {
+        const more = seconds - (before.seconds.get(name) ?? 0);
+        shares.set(name, Math.max(0, more) / ((sample.atMs - before.atMs) / 1000));
+      }
+    }
+    last.current = { answer, sample, shares };
+  }
+  return last.current?.shares ?? new Map();
+}

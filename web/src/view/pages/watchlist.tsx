@@ -1,0 +1,277 @@
+// One row per instrument: where it stands, and how old that is.
+
+import { useSignal } from "@preact/signals";
+import { wallNow } from "@tickcast/client";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { formatAge, formatCount, formatFixed, formatPercent, formatRate, NONE } from "../../base/format.ts";
+import { distance } from "../../model/selection.ts";
+import { fadedRate, type Quote } from "../../model/watch.ts";
+import type { App } from "../app.ts";
+import { Grid, type GridColumn, type GridModel, set } from "../parts/grid.ts";
+import { icons } from "../parts/icons.tsx";
+import { inField } from "../shell.tsx";
+import { rowHeight } from "./blotter.tsx";
+
+/** An instrument that says nothing for so long is marked stale. */
+const STALE_MS = 30_000;
+const FLASH_MS = 500;
+
+const COLUMNS: readonly GridColumn[] = [
+  { id: "instrument", title: "Instrument", width: 116, sortable: true, priority: 0 },
+  {
+    id: "last",
+    title: "Last",
+    hint: "Price of the newest VALID trade; ▲ above, ▼ below the one before",
+    width: 112,
+    right: true,
+    sortable: true,
+    priority: 0,
+  },
+  {
+    id: "change",
+    title: "Change",
+    hint: "Since the first VALID trade that this browser has seen",
+    width: 96,
+    right: true,
+    sortable: true,
+    priority: 1,
+  },
+  { id: "vwap", title: "VWAP 20 min", width: 116, right: true, sortable: true, priority: 4 },
+  { id: "distance", title: "To VWAP", hint: "Last over VWAP", width: 130, right: true, sortable: true, priority: 2 },
+  {
+    id: "volume",
+    title: "Volume",
+    hint: "VALID trades that this browser has seen",
+    width: 116,
+    right: true,
+    sortable: true,
+    priority: 5,
+  },
+  {
+    id: "rate",
+    title: "Trades/s",
+    hint: "VALID trades, averaged over 5 s",
+    width: 88,
+    right: true,
+    sortable: true,
+    priority: 3,
+  },
+  { id: "rejects", title: "Rejects", width: 84, right: true, sortable: true, priority: 6 },
+  {
+    id: "age",
+    title: "Age",
+    hint: `Since its newest VALID trade came; stale after ${STALE_MS / 1000} s`,
+    width: 92,
+    right: true,
+    sortable: true,
+    priority: 0,
+    grows: true,
+  },
+];
+
+class Watchlist implements GridModel {
+  readonly label = "Instruments";
+  readonly #app: App;
+  grid: Grid | undefined;
+  #filter = "";
+  #sort = { id: "instrument", descending: false };
+  #shown: Quote[] = [];
+  readonly #seen = new Map<string, { price: number; until: number; up: boolean }>();
+
+  constructor(app: App) {
+    this.#app = app;
+  }
+
+  get length(): number {
+    return this.#shown.length;
+  }
+
+  setFilter(text: string): void {
+    this.#filter = text.trim().toUpperCase();
+    this.update();
+  }
+
+  /** Takes the newest quotes and draws. */
+  update(): void {
+    const now = wallNow();
+    const all = [...this.#app.feed.quotes.values()];
+    const found =
+      this.#filter === "" ? all : all.filter((quote) => quote.instrument.toUpperCase().includes(this.#filter));
+    this.#shown = found.sort(order(this.#sort.id, this.#sort.descending, now));
+    for (const quote of this.#shown) this.#notice(quote, now);
+    this.grid?.draw();
+  }
+
+  #notice(quote: Quote, now: number): void {
+    const before = this.#seen.get(quote.instrument);
+    if (before?.price === quote.last) return;
+    const up = before === undefined || quote.last >= before.price;
+    this.#seen.set(quote.instrument, { price: quote.last, until: before === undefined ? 0 : now + FLASH_MS, up });
+  }
+
+  columns(): readonly GridColumn[] {
+    return COLUMNS;
+  }
+
+  at(place: number): Quote {
+    return this.#shown[place] as Quote;
+  }
+
+  text(column: GridColumn, place: number): string {
+    return quoteText(column.id, this.at(place), this.#app.feed.decimals.of(this.at(place).instrument), wallNow());
+  }
+
+  key(place: number): string {
+    return this.at(place).instrument;
+  }
+
+  placeOf(key: number | string): number {
+    return this.#shown.findIndex((quote) => quote.instrument === key);
+  }
+
+  decorate(row: HTMLTableRowElement, place: number): void {
+    const quote = this.at(place);
+    const now = wallNow();
+    const live = this.#app.feed.state?.link.state === "live";
+    set(row, "data-testid", "quote");
+    set(row, "data-stale", String(!live || now - quote.heardMs > STALE_MS));
+    const flash = this.#seen.get(quote.instrument);
+    set(row, "data-flash", flash !== undefined && now < flash.until ? (flash.up ? "up" : "down") : "none");
+  }
+
+  decorateCell(cell: HTMLElement, column: GridColumn, place: number): void {
+    const quote = this.at(place);
+    if (column.id === "last") set(cell, "data-move", move(quote.last - quote.previous));
+    else if (column.id === "change") set(cell, "data-sign", move(quote.last - quote.first));
+    else if (column.id === "distance") {
+      const share = distance(quote.last, quote.vwap);
+      set(cell, "data-sign", move(share));
+      // The full bar stands for one percent.
+      cell.style.setProperty("--bar", `${Math.min(1, Math.abs(share) / 0.01 || 0) * 100}%`);
+    }
+  }
+
+  sorted() {
+    return this.#sort;
+  }
+
+  sort(column: GridColumn): void {
+    const same = this.#sort.id === column.id;
+    this.#sort = { id: column.id, descending: same ? !this.#sort.descending : column.right === true };
+    this.update();
+  }
+
+  open(place: number): void {
+    this.#app.go({ page: "instrument", of: this.at(place).instrument });
+  }
+}
+
+function move(by: number): string {
+  return by > 0 ? "up" : by < 0 ? "down" : "same";
+}
+
+function quoteText(column: string, quote: Quote, decimals: number, now: number): string {
+  switch (column) {
+    case "instrument":
+      return quote.instrument;
+    case "last":
+      return formatFixed(quote.last, decimals);
+    case "change":
+      return formatPercent(quote.last / quote.first - 1);
+    case "vwap":
+      return formatFixed(quote.vwap, Math.min(8, decimals + 2));
+    case "distance":
+      return formatPercent(distance(quote.last, quote.vwap));
+    case "volume":
+      return formatCount(quote.volume);
+    case "rate":
+      return formatRate(fadedRate(quote, now));
+    case "rejects":
+      return formatCount(quote.rejects);
+    default:
+      return quote.heardMs === 0
+        ? NONE
+        : `${now - quote.heardMs > STALE_MS ? "stale · " : ""}${formatAge(now - quote.heardMs)}`;
+  }
+}
+
+function order(id: string, descending: boolean, now: number): (a: Quote, b: Quote) => number {
+  const sign = descending ? -1 : 1;
+  const name = (a: Quote, b: Quote) => (a.instrument < b.instrument ? -1 : 1);
+  if (id === "instrument") return (a, b) => sign * name(a, b);
+  const value = (quote: Quote): number => {
+    if (id === "change") return quote.last / quote.first - 1;
+    if (id === "distance") return distance(quote.last, quote.vwap);
+    if (id === "rate") return Math.round(fadedRate(quote, now) * 10);
+    if (id === "age") return -quote.heardMs;
+    return quote[id as "last" | "vwap" | "volume" | "rejects"];
+  };
+  return (a, b) => sign * (value(a) - value(b) || 0) || name(a, b);
+}
+
+export function WatchlistPage({ app }: { app: App }) {
+  const model = useMemo(() => new Watchlist(app), [app]);
+  const host = useRef<HTMLDivElement>(null);
+  const search = useRef<HTMLInputElement>(null);
+  const filter = useSignal("");
+  useEffect(() => {
+    if (host.current === null) return;
+    const grid = new Grid(host.current, model, rowHeight());
+    model.grid = grid;
+    const leave = app.feed.subscribe({
+      began: () => model.update(),
+      frame: () => undefined,
+      stateChanged: () => model.update(),
+    });
+    model.update();
+    return () => {
+      leave();
+      grid.close();
+    };
+  }, [app, model]);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key !== "/" || inField(event.target)) return;
+      event.preventDefault();
+      search.current?.focus();
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, []);
+  const state = app.state.value;
+  return (
+    <div class="page page-watchlist">
+      <div class="tools" role="toolbar" aria-label="Watchlist">
+        <label class="field field-search">
+          <icons.search />
+          <span class="hidden">Instrument</span>
+          <input
+            ref={search}
+            type="search"
+            placeholder="Instrument"
+            value={filter.value}
+            autocomplete="off"
+            spellcheck={false}
+            data-testid="filter-instrument"
+            onInput={(event) => {
+              filter.value = event.currentTarget.value;
+              model.setFilter(filter.value);
+            }}
+            onKeyDown={(event) => {
+              if (event.key === "Escape" || event.key === "Enter") model.grid?.element.focus();
+            }}
+          />
+          <kbd>/</kbd>
+        </label>
+        <span class="grow" />
+        <p class="muted" data-testid="instruments">
+          {formatCount(state === undefined ? 0 : app.feed.quotes.size)} instruments
+        </p>
+      </div>
+      <div class="grid-host watch" ref={host} data-stale={state?.link.state !== "live"} />
+      <div class="foot">
+        <p>Enter, or a double click, opens the instrument. Values of instruments that went quiet are shown as stale.</p>
+      </div>
+    </div>
+  );
+}
