@@ -5,6 +5,8 @@ Every message says what was wrong, with which value, where (source, position), a
 
 __all__ = [
     "ConfigError",
+    "LinkLostError",
+    "LinkRefusedError",
     "RuleError",
     "SourceError",
     "TapeBusyError",
@@ -35,3 +37,15 @@ class TapeError(TickcastError):
 
 class TapeBusyError(TapeError):
     """Another process writes this tape; the message names its pid."""
+
+
+class LinkLostError(TickcastError):
+    """A connection to a server could not be made, or is lost: try again, not before `retry_s` seconds."""
+
+    def __init__(self, message: str, retry_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
+
+
+class LinkRefusedError(TickcastError):
+    """A server refuses, and trying again would not help."""

@@ -28,10 +28,7 @@ def open_trades(config: Config) -> "TradeSource":
         raise ConfigError(f"rules: the trades of {urls.mask(config.source or '')} are judged already")
     if isinstance(url, urls.Grpc):
         from tickcast.follower.grpc import GrpcTrades  # noqa: PLC0415 (grpc takes its time to import)
-        from tickcast.rpc.link import Target  # noqa: PLC0415
+        from tickcast.rpc.link import target_of  # noqa: PLC0415
 
-        target = Target(
-            address=url.address, token=url.token, tls=url.tls, authority=url.ca, certificate=url.cert, key=url.key
-        )
-        return GrpcTrades(target)
+        return GrpcTrades(target_of(url))
     raise ConfigError(f"source: {urls.mask(config.source or '')} gives ticks, not trades")

@@ -11,12 +11,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from tickcast._core import FrameNames, TapeWriter
-from tickcast.errors import SourceError
+from tickcast.errors import LinkLostError, LinkRefusedError, SourceError
 from tickcast.follower.base import Counts, Known, Start, Trades
 from tickcast.processor.control import JudgeAwayError
 from tickcast.retry import Limits, Reconnect
 from tickcast.rpc import tape_pb2 as pb
-from tickcast.rpc.link import AgedOutError, LinkLostError, LinkRefusedError, TapeLink, Target
+from tickcast.rpc.link import AgedOutError, TapeLink, Target
 from tickcast.sources.base import SourceState
 
 if TYPE_CHECKING:

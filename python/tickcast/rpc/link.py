@@ -13,12 +13,14 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import grpc
 import msgspec
 
-from tickcast.errors import ConfigError, TickcastError
+from tickcast.errors import ConfigError, LinkLostError, LinkRefusedError, TickcastError
 from tickcast.rpc import tape_pb2 as pb
 from tickcast.rpc.status import detail, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from tickcast import urls
 
 __all__ = ["AgedOutError", "LinkLostError", "LinkRefusedError", "TapeLink", "Target"]
 
@@ -60,16 +62,16 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """File with its key."""
 
 
-class LinkLostError(TickcastError):
-    """The connection could not be made, or is lost: try again, not before `retry_s`."""
-
-    def __init__(self, message: str, retry_s: float = 0.0) -> None:
-        super().__init__(message)
-        self.retry_s = retry_s
-
-
-class LinkRefusedError(TickcastError):
-    """The server refuses, and trying again would not help."""
+def target_of(url: urls.Grpc, token: str | None = None) -> Target:
+    """Return the server that a URL names; a token of its own goes before."""
+    return Target(
+        address=url.address,
+        token=url.token or token,
+        tls=url.tls,
+        authority=url.ca,
+        certificate=url.cert,
+        key=url.key,
+    )
 
 
 class AgedOutError(TickcastError):

@@ -1,0 +1,212 @@
+"""The client against real servers of both kinds, on a tape that the test writes: every trade once, gaps told."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+import tickcast.client
+from fixtures.gateway import Feed, Gateway
+from fixtures.processes import Programs, free_port
+from tickcast.client import Batch, Gap, LinkLostError, LinkRefusedError, Lost, Place, Snapshot, Status, Trade
+from tickcast.errors import ConfigError
+from tickcast.retry import Limits
+from tickcast.rpc.tape import SERVICE, TapeService
+
+QUICK = Limits(first_s=0.01, longest_s=0.05, open_s=0.05, longest_open_s=0.1)
+
+
+class TapeServer:
+    """A gRPC server with nothing but a tape, in the test's own loop."""
+
+    def __init__(self, run_dir: Path, port: int = 0, **options: float) -> None:
+        self.draining = asyncio.Event()
+        self.service = TapeService(run_dir, self.draining, **options)
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        handler = grpc.method_handlers_generic_handler(SERVICE, self.service.methods())
+        self._server.add_generic_rpc_handlers((handler,))
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.url = f"grpc://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> "TapeServer":
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        self.draining.set()
+        await self._server.stop(1.0)
+
+
+@pytest.fixture
+def feed(run_dir: Path) -> Iterator[Feed]:
+    made = Feed(run_dir, enrichments=[("notional", "USD")])
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["ws", "grpc"])
+async def server(request: pytest.FixtureRequest, feed: Feed, programs: Programs, run_dir: Path) -> AsyncIterator[str]:
+    """The address of a server of each kind."""
+    if request.param == "ws":
+        yield (await asyncio.to_thread(Gateway.start, programs, run_dir)).ws
+    else:
+        async with TapeServer(run_dir) as served:
+            yield served.url
+
+
+def number(trade: Trade) -> int:
+    """The feed gives trade `n` of the tape volume `n`."""
+    assert trade.volume == trade.seq
+    return trade.seq
+
+
+async def some(subscription: tickcast.client.Subscription, count: int) -> list[Trade]:
+    got: list[Trade] = []
+    async with asyncio.timeout(30), aclosing(subscription.trades()) as trades:
+        async for trade in trades:
+            got.append(trade)
+            if len(got) == count:
+                break
+    return got
+
+
+async def test_trades_come_typed_in_order_and_the_place_is_right_behind(server: str, feed: Feed) -> None:
+    feed.add(100)
+    subscription = tickcast.client.subscribe(server, from_seq=1)
+    got = await some(subscription, 73)
+    assert [number(trade) for trade in got] == list(range(1, 74))
+    assert (got[0].status, got[0].instrument_id, got[0].vwap_20m, got[0].reason) == ("VALID", "SYM1", 100.25, None)
+    assert (got[9].status, got[9].reason, got[9].vwap_20m) == ("INVALID", "Too far", None)
+    assert subscription.place == Place(epoch=feed.writer.epoch, next_seq=74)
+    rest = await some(tickcast.client.subscribe(server, place=subscription.place), 27)
+    assert [number(trade) for trade in rest] == list(range(74, 101))
+
+
+async def test_only_what_is_asked_for_comes(server: str, feed: Feed) -> None:
+    feed.add(200)
+    subscription = tickcast.client.subscribe(server, ["SYM0", "SYM3"], status="INVALID", from_seq=1)
+    got = await some(subscription, 20)
+    assert [number(trade) for trade in got] == list(range(10, 201, 10))
+    assert subscription.gaps == []
+
+
+async def test_batches_have_columns_of_numpy_and_arrow(server: str, feed: Feed) -> None:
+    feed.add(50)
+    async with aclosing(tickcast.client.subscribe(server, from_seq=1).batches()) as batches:
+        batch = await anext(batches)
+    assert isinstance(batch, Batch)
+    assert batch.volume.dtype == np.int64
+    assert batch.volume.tolist() == batch.seq.tolist() == list(range(1, 51))
+    assert np.isnan(batch.vwap_20m[9])
+    assert np.isnan(batch.enrichments["notional"]).all()
+    table = batch.to_numpy()
+    assert table["instrument_id"][6] == "SYM2"
+    assert table["reason"][9] == "Too far"
+    arrow = pytest.importorskip("pyarrow")
+    record = batch.to_arrow()
+    assert isinstance(record, arrow.RecordBatch)
+    assert record.column("vwap_20m").null_count == 5
+    assert record.column("status").to_pylist()[8:10] == ["VALID", "INVALID"]
+
+
+async def test_snapshot_and_status_are_events(server: str, feed: Feed) -> None:
+    feed.add(30)
+    got = []
+    async with asyncio.timeout(30), aclosing(tickcast.client.subscribe(server, snapshot=True).events()) as events:
+        async for event in events:
+            got.append(event)
+            if isinstance(event, Snapshot):
+                break
+    assert any(isinstance(event, Status) and event.state == "live" for event in got)
+    # Of each of five instruments the newest that is VALID; every tenth is not.
+    assert [int(seq) for seq in got[-1].batch.seq] == [25, 26, 27, 28, 29]
+
+
+async def test_what_the_tape_no_longer_has_is_a_gap(server: str, feed: Feed) -> None:
+    head = feed.add(30_000)
+    got = []
+    subscription = tickcast.client.subscribe(server, place=Place(epoch=feed.writer.epoch, next_seq=1))
+    async with asyncio.timeout(30), aclosing(subscription.batches()) as batches:
+        async for item in batches:
+            got.append(item)
+            break
+    assert got == [Gap(first=1, last=head, why="overrun")] == subscription.gaps
+
+
+async def test_server_that_comes_back_is_found_and_nothing_is_missing(feed: Feed, run_dir: Path) -> None:
+    port = free_port()
+    first = TapeServer(run_dir, port)
+    await first.__aenter__()
+    got: list[object] = []
+    feed.add(10)
+
+    async def follow() -> None:
+        subscription = tickcast.client.subscribe(first.url, from_seq=1, limits=QUICK)
+        async with aclosing(subscription.events()) as events:
+            async for event in events:
+                got.append(event)
+                if isinstance(event, Trade) and event.seq == 40:
+                    return
+
+    following = asyncio.create_task(follow())
+    async with asyncio.timeout(30):
+        while not any(isinstance(event, Trade) and event.seq == 10 for event in got):
+            await asyncio.sleep(0.01)
+        await first.stop()
+        feed.add(20)
+        while not any(isinstance(event, Lost) for event in got):
+            await asyncio.sleep(0.01)
+        async with TapeServer(run_dir, port):
+            feed.add(10)
+            await following
+    assert [number(trade) for trade in got if isinstance(trade, Trade)] == list(range(1, 41))
+    assert not [event for event in got if isinstance(event, Gap)]
+
+
+async def test_sync_form_gives_the_same(server: str, feed: Feed) -> None:
+    feed.add(60)
+
+    def take() -> list[int]:
+        with tickcast.client.subscribe_sync(server, from_seq=1) as subscription:
+            out = []
+            for trade in subscription:
+                out.append(number(trade))
+                if len(out) == 60:
+                    return out
+        return out
+
+    threads = threading.active_count()
+    assert await asyncio.wait_for(asyncio.to_thread(take), 30) == list(range(1, 61))
+    async with asyncio.timeout(10):
+        while any(thread.name == "tickcast-client" for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
+    assert threading.active_count() <= threads + 2
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1", "grpc://127.0.0.1:1"])
+async def test_nobody_there_is_said_at_once(url: str) -> None:
+    with pytest.raises(LinkLostError, match=r"127\.0\.0\.1:1"):
+        await some(tickcast.client.subscribe(url), 1)
+
+    def take() -> None:
+        next(iter(tickcast.client.subscribe_sync(url)))
+
+    with pytest.raises(LinkLostError, match=r"127\.0\.0\.1:1"):
+        await asyncio.to_thread(take)
+
+
+async def test_wrong_wishes_are_refused(server: str, feed: Feed) -> None:
+    with pytest.raises(ConfigError, match="status"):
+        tickcast.client.subscribe(server, status="FINE")
+    with pytest.raises(ConfigError, match="from_seq"):
+        tickcast.client.subscribe(server, from_seq=0)
+    with pytest.raises(LinkRefusedError):
+        await some(tickcast.client.subscribe(server, [f"S{n}" for n in range(10_001)]), 1)
