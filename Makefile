@@ -21,7 +21,7 @@ SOAK ?= 10m
 RUST := $(shell find crates proto -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' \) -print 2>/dev/null)
 WEB := $(shell find web -name node_modules -prune -o -type f -not -name '*.tsbuildinfo' -print 2>/dev/null)
 
-.PHONY: help demo test test-rust test-web test-python lint fix bench soak build dashboard setup chromium clean
+.PHONY: help demo test test-rust test-web test-python lint fix bench soak build dashboard setup chromium kafka clean
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -39,7 +39,7 @@ test-rust: $(VENV)/.extension
 test-web: $(MODULES)/.installed
 	npm --prefix web test
 
-test-python: setup chromium $(CONTRACT)/.installed ## Python tests only (ARGS="-k window")
+test-python: setup chromium kafka $(CONTRACT)/.installed ## Python tests only (ARGS="-k window")
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: setup $(CONTRACT)/.installed ## formatting, lints and types of all three languages; the contract's too
@@ -80,8 +80,11 @@ setup: $(VENV)/.extension $(PAGE) ## everything that running needs, in .venv
 chromium: ## find or install a headless browser for the tests
 	@scripts/chromium.sh > /dev/null
 
+kafka: $(VENV)/.python ## bring the jars of a Kafka broker for the tests, where there are Java and Maven
+	@$(BIN)/python scripts/kafka_broker.py > /dev/null || true
+
 clean: ## remove everything that was built or installed here
-	rm -rf $(VENV) target dist web/node_modules $(CONTRACT) web/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) target dist .cache web/node_modules $(CONTRACT) web/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python/tickcast/_web -mindepth 1 -not -name .gitkeep -delete
 	rm -f python/tickcast/_core*.so
 	find python tests -name __pycache__ -prune -exec rm -rf {} +

@@ -12,6 +12,13 @@ os.environ["TICKCAST_GRPC_PORT"] = "0"
 
 pytest_plugins = [
     name
-    for name in ("fixtures.processes", "fixtures.chromium", "fixtures.wsclient", "fixtures.nats", "fixtures.grpcclient")
+    for name in (
+        "fixtures.processes",
+        "fixtures.chromium",
+        "fixtures.wsclient",
+        "fixtures.nats",
+        "fixtures.kafka",
+        "fixtures.grpcclient",
+    )
     if find_spec(name) is not None
 ]

@@ -8,6 +8,7 @@ __all__ = [
     "AGE_BUCKETS_MS",
     "Batch",
     "Column",
+    "Decoder",
     "FrameNames",
     "Hold",
     "JetStreamSource",
@@ -58,6 +59,40 @@ class Batch:
     @property
     def undecodable(self) -> list[tuple[_Position, bytes, str]]:
         """What could not be decoded: position, original bytes, why."""
+    @property
+    def letters(self) -> list[Any]:
+        """The messages of `undecodable`, one for each, as the queue's client gave them; empty where there are none."""
+    @property
+    def silent(self) -> bool:
+        """Whether it only fills the windows: its trades are elsewhere already."""
+
+@final
+class Decoder:
+    """Decodes the messages of a queue.
+
+    Args:
+        format: ``proto``, ``proto-batch`` or ``json`` for messages without a ``tickcast-format`` header; None: detect.
+        volume_scale: Factor that makes volumes whole, a power of ten up to 10^18.
+        volume_scales: The factor of single instruments.
+
+    Raises:
+        ConfigError: A scale is not allowed.
+        ValueError: There is no such format.
+    """
+
+    def __new__(
+        cls, *, format: str | None = None, volume_scale: int = 1, volume_scales: dict[str, int] | None = None
+    ) -> Decoder: ...
+    def decode(self, messages: list[Any], *, stream: int, partition: int, silent: bool = False) -> Batch:
+        """Decode messages of one partition, in order.
+
+        Args:
+            messages: As confluent-kafka gives them: methods ``value``, ``offset``, ``timestamp`` (ms) and ``headers``.
+                Without a value they are tombstones, which are no ticks.
+            stream: Stream of the positions.
+            partition: Partition of the positions.
+            silent: They only fill the windows: their trades are elsewhere already.
+        """
 
 @final
 class MessageDecoder:
@@ -144,6 +179,15 @@ class Judge:
             ConfigError: A column has another length.
             ValueError: The batch has been settled already.
         """
+    def keep_horizons(self) -> None:
+        """Begin to keep `horizons`, for sources that can be read again; before the first batch."""
+    def horizons(self) -> list[tuple[int, int, int, int]]:
+        """Return from where each source partition would have to be read again to have the windows as they are now.
+
+        Stream, partition, offset behind the last message that has entered, lowest offset that a window may hold.
+        """
+    def forget(self, stream: int, partition: int) -> bool:
+        """Empty the windows of a source partition's instruments; False while a tick of theirs waits for its verdict."""
     def instruments(self, start: int) -> list[str]:
         """Return the ids of the instruments with codes from ``start`` on."""
     def window_figures(self) -> tuple[int, int, int]:
@@ -193,6 +237,9 @@ class Judged:
     @property
     def last_position(self) -> _Position | None:
         """Position of the last message."""
+    @property
+    def silent(self) -> bool:
+        """Whether they only fill the windows: they are elsewhere already."""
     @property
     def last_arrival_ns(self) -> int:
         """When the last message arrived, ns since the Unix epoch; 0: there is none."""
@@ -287,6 +334,8 @@ class TapeWriter:
         """
     def learn(self, rules: list[str], rule_sets: list[str], rule_set: str) -> None:
         """Tell what the numbers of rules and rule sets mean in what follows, and which rule set is in force."""
+    def let_go(self, count: int) -> tuple[str, int] | None:
+        """Let the sink that is furthest behind lose up to ``count`` trades; return its name and how many it lost."""
     def commit(self, position: _Position) -> None:
         """Note a position without trades."""
     def set_board(self, json: bytes) -> None:
@@ -410,6 +459,29 @@ class Hold:
     @property
     def lag(self) -> int:
         """Trades on the tape that have not been confirmed."""
+    @property
+    def confirmed(self) -> int:
+        """Last sequence that is confirmed."""
+    def rule_sets(self) -> list[str]:
+        """Return all rule sets that the tape has seen, ``name@version``."""
+    def read_messages(
+        self, max_trades: int, wait_s: float, format: str, owned: dict[tuple[int, int], int] | None = None
+    ) -> tuple[list[tuple[str, bytes, str, int, int]], int, list[_Position], int]:
+        """Wait up to ``wait_s`` seconds for trades and return them as messages for a queue.
+
+        Args:
+            max_trades: About so many at most; the ticks of one message of the source are never parted.
+            wait_s: Longest wait, seconds.
+            format: ``json``, ``proto``, or ``proto-batch``: a message for each instrument.
+            owned: Source partitions (stream, partition) whose trades count, from an offset on; None: all.
+
+        Returns:
+            Messages (instrument, payload, trade id, sequence, number of the rule set), the last sequence, the last
+            position of each source partition, and how many trades were passed over.
+
+        Raises:
+            ValueError: There is no such format.
+        """
     def read_lines(self, max_trades: int, wait_s: float) -> tuple[bytes, int]:
         """Wait up to ``wait_s`` seconds for trades; return them as JSON lines, and the last sequence."""
     def confirm(self, sequence: int) -> None:
@@ -686,6 +758,8 @@ class NatsPublisher:
         message_ids: list[str] | None = None,
         headers: dict[str, str] | None = None,
         timeout: float | None = None,
+        subjects: list[str] | None = None,
+        message_headers: list[list[tuple[str, str]]] | None = None,
     ) -> int:
         """Accept payloads in order, waiting for room in the window; return how many were accepted.
 
@@ -695,7 +769,7 @@ class NatsPublisher:
         Raises:
             SourceError: The publisher has ended or is closed.
             ConfigError: The subject has wildcards.
-            ValueError: As many ids as payloads are needed.
+            ValueError: As many ids, subjects (each message's own) and message_headers as payloads are needed.
         """
     def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until the server (and stream) was reached and every accepted message is settled.

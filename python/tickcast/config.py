@@ -275,6 +275,8 @@ class Config(Section, frozen=True):
     """See the section `ready`."""
     volume_scale: Scale | dict[str, Scale] = 1
     """Volumes are multiplied by this power of ten; one number, or a table of instruments (others: 1)."""
+    kafka_options: dict[str, str] = msgspec.field(default_factory=dict)
+    """Settings of librdkafka for every `kafka://` source and sink, such as `security.protocol`; a URL's go before."""
     dead_letters: str | None = None
     """File for what can't be decoded; none: `dead-letters.jsonl` in the run directory."""
     log_level: LogLevel = "info"
@@ -285,6 +287,7 @@ class Config(Section, frozen=True):
             urls.parse_source(self.source)
         for sink in self.sinks:
             urls.parse_sink(sink)
+        self._check_transactions()
         scales = self.volume_scale.values() if isinstance(self.volume_scale, dict) else [self.volume_scale]
         for scale in scales:
             urls.check_volume_scale("volume_scale", scale)
@@ -299,6 +302,16 @@ class Config(Section, frozen=True):
                 f"run_dir: must be shorter, a socket's path has at most {MAX_CONTROL_SOCKET_PATH} bytes and "
                 f"{self.run_dir}/control.sock has {len(socket_path)}"
             )
+
+    def _check_transactions(self) -> None:
+        source = urls.parse_source(self.source) if self.source else None
+        if isinstance(source, urls.Kafka) and source.exactly_once:
+            sinks = [sink for sink in map(urls.parse_sink, self.sinks) if isinstance(sink, urls.KafkaSink)]
+            if len(self.sinks) != 1 or len(sinks) != 1:
+                raise ConfigError(
+                    "source: exactly_once=true needs one sink, kafka:// on the same brokers: "
+                    f"positions and trades are committed in one transaction; there are {len(self.sinks)} sinks"
+                )
 
     @property
     def dead_letters_path(self) -> Path:
@@ -372,6 +385,9 @@ def masked(config: Config) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(config)
     plain["source"] = urls.mask(config.source) if config.source else None
     plain["sinks"] = [urls.mask(sink) for sink in config.sinks]
+    for name in plain["kafka_options"]:
+        if urls.is_secret(name):
+            plain["kafka_options"][name] = "***"
     for section in ("web", "grpc"):
         if plain[section]["auth_token"]:
             plain[section]["auth_token"] = "***"

@@ -110,7 +110,7 @@ def allowed_text(kind: object) -> str:
         return described[-1]
     parts = [text for part in get_args(kind) if (text := allowed_text(part))]
     if get_origin(kind) is dict:
-        return f"a table of instruments, each with {parts[-1]}"
+        return f"a table of instruments, each with {parts[-1]}" if parts else "a table of texts"
     if get_origin(kind) is tuple:
         return f"[lower, upper], each {parts[0]}" if parts else "a list of texts"
     return " or ".join(parts) or ("true or false" if kind is bool else "")

@@ -45,6 +45,10 @@ class ProcessorMetrics:
         self.sink_lag = Gauge(
             "tickcast_sink_lag", "Trades a sink has yet to confirm", ["sink"], multiprocess_mode="mostrecent"
         )
+        self.sink_lost = Counter("tickcast_sink_lost_total", "Trades that a sink did not take in time", ["sink"])
+        self.sink_up = Gauge(
+            "tickcast_sink_up", "1 while the sink takes trades", ["sink"], multiprocess_mode="mostrecent"
+        )
         self.rule_calls = Counter("tickcast_rule_calls_total", "Calls of a rule", ["rule"])
         self.rule_rows = Counter("tickcast_rule_rows_total", "Ticks given to a rule", ["rule"])
         self.rule_raised = Counter("tickcast_rule_raised_total", "Ticks on which a rule raised", ["rule"])

@@ -19,8 +19,12 @@ from tickcast.units import parse_duration_ns, parse_time_ns
 __all__ = [
     "Grpc",
     "JetStream",
+    "JetStreamSink",
     "Jsonl",
+    "Kafka",
+    "KafkaSink",
     "Nats",
+    "NatsSink",
     "PayloadFormat",
     "Replay",
     "Sim",
@@ -111,6 +115,74 @@ class Grpc(msgspec.Struct, frozen=True, kw_only=True, tag="grpc"):
     """File with its key."""
 
 
+class Kafka(msgspec.Struct, frozen=True, kw_only=True, tag="kafka"):
+    """``kafka://host:port/topic``: a topic, read by a consumer group."""
+
+    servers: str
+    """Brokers to begin with, ``host:port``, comma-separated."""
+    topic: str
+    """Topic."""
+    user: str | None = None
+    """SASL user; None: none."""
+    password: str | None = None
+    """SASL password."""
+    group: str = "tickcast"
+    """Consumer group: its members share the partitions."""
+    instance: str | None = None
+    """Name of this member for ever (``group.instance.id``); None: made of host and run directory."""
+    start: Literal["all", "new"] = "all"
+    """Where to begin in a partition of which the group has read nothing."""
+    exactly_once: bool = False
+    """Write to the Kafka sink by transactions, with the group's positions inside."""
+    format: PayloadFormat | None = None
+    """Format of the payloads."""
+    volume_scale: int | None = None
+    """Volumes are multiplied by this power of ten; None: as configured."""
+    options: dict[str, str] = {}
+    """Settings of librdkafka: every parameter with a dot in its name."""
+
+
+class KafkaSink(msgspec.Struct, frozen=True, kw_only=True, tag="kafka"):
+    """``kafka://host:port/topic``: a message a trade, keyed by instrument."""
+
+    servers: str
+    """Brokers to begin with, ``host:port``, comma-separated."""
+    topic: str
+    """Topic."""
+    user: str | None = None
+    """SASL user; None: none."""
+    password: str | None = None
+    """SASL password."""
+    format: PayloadFormat = "json"
+    """Format of the payloads."""
+    options: dict[str, str] = {}
+    """Settings of librdkafka: every parameter with a dot in its name."""
+
+
+class NatsSink(msgspec.Struct, frozen=True, kw_only=True, tag="nats"):
+    """``nats://host:port/subject``: a message a trade on core NATS, which keeps nothing."""
+
+    server: str
+    """Server URL with its user and password; several hosts are comma-separated."""
+    subject: str
+    """Subject; a token ``*`` stands for the instrument."""
+    format: PayloadFormat = "json"
+    """Format of the payloads."""
+
+
+class JetStreamSink(msgspec.Struct, frozen=True, kw_only=True, tag="jetstream"):
+    """``jetstream://host:port/subject``: a message a trade in a stream, each once by its trade id."""
+
+    server: str
+    """Server URL (``nats://``) with its user and password; several hosts are comma-separated."""
+    subject: str
+    """Subject; a token ``*`` stands for the instrument."""
+    stream: str | None = None
+    """Name of the stream; None: whichever has the subject."""
+    format: PayloadFormat = "json"
+    """Format of the payloads."""
+
+
 class Jsonl(msgspec.Struct, frozen=True, kw_only=True, tag="jsonl"):
     """``jsonl:FILE``: one trade a line, appended."""
 
@@ -120,8 +192,8 @@ class Jsonl(msgspec.Struct, frozen=True, kw_only=True, tag="jsonl"):
 
 _Parsed = TypeVar("_Parsed")
 
-Source = Sim | Replay | Nats | JetStream | Grpc
-Sink = Jsonl
+Source = Sim | Replay | Nats | JetStream | Grpc | Kafka
+Sink = Jsonl | KafkaSink | NatsSink | JetStreamSink
 
 
 class _Url(msgspec.Struct, frozen=True):
@@ -177,7 +249,12 @@ def mask(url: str) -> str:
     """
     if not url.startswith(_WITHOUT_USER):
         url = re.sub(r"(^[a-z0-9+.-]*:(?://)?|^)(.*)@", _mask_user, url, flags=re.DOTALL)
-    return re.sub(r"([?&][^=&]*(?:token|pass|secret|key)[^=&]*=)[^&#]*", r"\1***", url, flags=re.IGNORECASE)
+    return re.sub(rf"([?&][^=&]*(?:{_SECRET})[^=&]*=)[^&#]*", r"\1***", url, flags=re.IGNORECASE)
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether the value of a parameter of this name is not for everybody's eyes."""
+    return re.search(_SECRET, name, flags=re.IGNORECASE) is not None
 
 
 def absolute(url: str, base: Path) -> str:
@@ -202,6 +279,7 @@ def check_volume_scale(key: str, scale: int) -> int:
 
 
 _WITHOUT_USER = ("sim:", "replay:", "jsonl:", "parquet:")
+_SECRET = "token|pass|secret|key"
 _POWERS_OF_TEN = frozenset(10**n for n in range(19))
 
 
@@ -296,6 +374,61 @@ def _grpc(url: _Url) -> Grpc:
     return Grpc(address=f"{match[1]}:{match[2]}", tls=tls, **values)
 
 
+def _kafka(url: _Url) -> Kafka:
+    names: dict[str, tuple[str, Callable[[str], Any]]] = {
+        "group": ("group", _kafka_name),
+        "instance": ("instance", _kafka_name),
+        "start": ("start", _one_of("all", "new")),
+        "exactly_once": ("exactly_once", lambda text: _one_of("true", "false")(text) == "true"),
+    }
+    broker, url = _kafka_broker(url)
+    return Kafka(**broker, **url.values({**names, **_PAYLOAD}))
+
+
+def _kafka_sink(url: _Url) -> KafkaSink:
+    broker, url = _kafka_broker(url)
+    return KafkaSink(**broker, **url.values({"format": _PAYLOAD["format"]}))
+
+
+def _kafka_broker(url: _Url) -> tuple[dict[str, Any], _Url]:
+    """Return what source and sink have in common, and the URL without the settings of librdkafka."""
+    authority, _, path = url.rest.removeprefix("//").partition("/")
+    user, at, hosts = authority.rpartition("@")
+    servers = ",".join(f"{host}:{port}" for host, port in _hosts(url, hosts, 9092))
+    topic = unquote(path)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+        url.refuse(f"kafka:// needs a topic of letters, digits, dots, - and _, {_EXAMPLES['kafka']}")
+    name, _, password = user.partition(":")
+    broker = {
+        "servers": servers,
+        "topic": topic,
+        "user": unquote(name) if at else None,
+        "password": unquote(password) if at else None,
+        "options": {name: text for name, text in url.params.items() if "." in name},
+    }
+    params = {name: text for name, text in url.params.items() if "." not in name}
+    return broker, msgspec.structs.replace(url, params=params)
+
+
+def _nats_sink(url: _Url) -> NatsSink:
+    server, subject = _server_and_subject(url)
+    _check_sink_subject(url, subject)
+    return NatsSink(server=server, subject=subject, **url.values({"format": _PAYLOAD["format"]}))
+
+
+def _jetstream_sink(url: _Url) -> JetStreamSink:
+    server, subject = _server_and_subject(url)
+    _check_sink_subject(url, subject)
+    names = {"stream": ("stream", _nats_name), "format": _PAYLOAD["format"]}
+    return JetStreamSink(server=server, subject=subject, **url.values(names))
+
+
+def _check_sink_subject(url: _Url, subject: str) -> None:
+    tokens = subject.split(".")
+    if ">" in tokens or tokens.count("*") > 1:
+        url.refuse(f"{subject!r} must be a subject to publish to; one token * stands for the instrument")
+
+
 def _jsonl(url: _Url) -> Jsonl:
     return Jsonl(path=_path(url), **url.values({}))
 
@@ -316,19 +449,25 @@ def _server_and_subject(url: _Url) -> tuple[str, str]:
     if "@" in path or "@" in "".join(url.params):
         url.refuse("in a user or password, / ? # and @ must be percent-encoded")
     user, _, hosts = authority.rpartition("@")
-    if not hosts or not url.rest.startswith("//"):
-        url.refuse(f"{url.scheme}:// needs a host, {_EXAMPLES[url.scheme]}")
-    servers = []
-    for host in hosts.split(","):
-        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d{1,5}))?", host)
-        if match is None or not 1 <= int(match[2] or 4222) <= 65_535:
-            url.refuse(f"{host!r} must be host:port, with a port from 1 to 65535")
-        netloc = f"{match[1]}:{match[2] or 4222}"
-        servers.append(f"nats://{user}@{netloc}" if user else f"nats://{netloc}")
+    netlocs = [f"{host}:{port}" for host, port in _hosts(url, hosts, 4222)]
+    servers = [f"nats://{user}@{netloc}" if user else f"nats://{netloc}" for netloc in netlocs]
     subject = unquote(path)
     if not re.fullmatch(r"[^\s.]+(\.[^\s.]+)*", subject):
         url.refuse(f"{url.scheme}:// needs a subject, {_EXAMPLES[url.scheme]}")
     return ",".join(servers), subject
+
+
+def _hosts(url: _Url, hosts: str, default_port: int) -> list[tuple[str, int]]:
+    """Return hosts and ports of a comma-separated list."""
+    if not hosts or not url.rest.startswith("//"):
+        url.refuse(f"{url.scheme}:// needs a host, {_EXAMPLES[url.scheme]}")
+    found = []
+    for host in hosts.split(","):
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d{1,5}))?", host)
+        if match is None or not 1 <= int(match[2] or default_port) <= 65_535:
+            url.refuse(f"{host!r} must be host:port, with a port from 1 to 65535")
+        found.append((match[1], int(match[2] or default_port)))
+    return found
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -383,6 +522,21 @@ def _nats_name(text: str) -> str:
     return text
 
 
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}, was {text!r}")
+        return text
+
+    return read
+
+
+def _kafka_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", text):
+        raise ValueError(f"must be a name of letters, digits, dots, - and _, was {text!r}")
+    return text
+
+
 _PAYLOAD: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "format": ("format", _format),
     "volume_scale": ("volume_scale", _volume_scale),
@@ -393,16 +547,23 @@ _SOURCES: Mapping[str, Callable[[_Url], Source]] = {
     "nats": _nats,
     "jetstream": _jetstream,
     "grpc": _grpc,
+    "kafka": _kafka,
 }
-_SINKS: Mapping[str, Callable[[_Url], Sink]] = {"jsonl": _jsonl}
+_SINKS: Mapping[str, Callable[[_Url], Sink]] = {
+    "jsonl": _jsonl,
+    "kafka": _kafka_sink,
+    "nats": _nats_sink,
+    "jetstream": _jetstream_sink,
+}
 # Named in the design and still to come: a clear word instead of "unknown".
-_LATER = {"source": {"kafka"}, "sink": {"kafka", "nats", "jetstream", "parquet"}}
+_LATER: Mapping[str, set[str]] = {"source": set(), "sink": {"parquet"}}
 _EXAMPLES = {
     "source": "sim://?rate=5000 or nats://127.0.0.1:4222/ticks",
     "sink": "jsonl:trades.jsonl",
     "replay": "replay:ticks.csv.gz",
     "jsonl": "jsonl:trades.jsonl",
     "grpc": "grpc://10.0.0.5:50051",
+    "kafka": "kafka://127.0.0.1:9092/ticks?group=desk",
     "nats": "nats://127.0.0.1:4222/ticks",
     "jetstream": "jetstream://127.0.0.1:4222/ticks?stream=TICKS",
 }

@@ -5,6 +5,7 @@
 //! Batches may be begun far ahead, but are settled in the order in which they were begun: the outcome depends
 //! neither on batch sizes nor on how far ahead.
 
+use crate::horizon::{Horizon, Horizons};
 use crate::position::{Origin, Position};
 use crate::screen::{Screen, ScreenConfig};
 use crate::tape::{Entry, SCREEN_RULE, flags};
@@ -20,6 +21,9 @@ pub struct Judge {
     windows: Windows,
     names: Names,
     event_clock_ns: i64,
+    hold_ns: i64,
+    /// Kept for logs only: streams without positions are new ones at every start.
+    horizons: Option<Horizons>,
 }
 
 /// A screened batch on its way to the rules.
@@ -135,11 +139,14 @@ impl Judge {
     /// # Errors
     /// [`Error::Config`] for bounds or window lengths that are not allowed.
     pub fn new(screen: ScreenConfig, window: WindowConfig) -> Result<Self> {
+        let hold_ns = window.hold_ns;
         Ok(Judge {
             screen: Screen::new(screen)?,
             windows: Windows::new(window)?,
             names: Names::default(),
             event_clock_ns: 0,
+            hold_ns,
+            horizons: None,
         })
     }
 
@@ -175,6 +182,9 @@ impl Judge {
             tickets.push(entered.ticket);
         }
         p.tickets = Tickets::Entered(tickets.into_iter());
+        if let Some(horizons) = &mut self.horizons {
+            horizons.note(&p.ticks, &p.origin, &p.passed, &p.instrument);
+        }
         p
     }
 
@@ -194,11 +204,47 @@ impl Judge {
     }
 
     /// Takes a trade of an earlier life of the tape into the windows.
-    pub fn refill(&mut self, instrument_id: &str, price: f64, volume: i64, timestamp_ns: i64, valid: bool) {
+    pub fn refill(
+        &mut self,
+        instrument_id: &str,
+        price: f64,
+        volume: i64,
+        timestamp_ns: i64,
+        valid: bool,
+        at: Position,
+    ) {
         let code = self.names.intern(instrument_id);
+        if let Some(horizons) = &mut self.horizons {
+            horizons.note_tick(at.stream, at.partition, at.offset, timestamp_ns, code);
+        }
         let ticket = self.windows.enter(code, price, volume, timestamp_ns).ticket;
         self.windows.settle(code, ticket, valid);
         self.event_clock_ns = self.event_clock_ns.max(timestamp_ns);
+    }
+
+    /// Begins to keep the [`Judge::horizons`] of what enters: for sources that can be read again.
+    pub fn keep_horizons(&mut self) {
+        self.horizons.get_or_insert_default();
+    }
+
+    /// From where each source partition would have to be read again to have the windows as they are now.
+    pub fn horizons(&mut self) -> Vec<Horizon> {
+        let Judge { horizons, windows, hold_ns, .. } = self;
+        horizons.as_mut().map_or_else(Vec::new, |kept| kept.all(*hold_ns, |code| windows.span(code)))
+    }
+
+    /// Empties the windows of a source partition's instruments: another reader has gone on with them meanwhile.
+    ///
+    /// False, and nothing is done, while a tick of theirs waits for its verdict.
+    pub fn forget(&mut self, stream: u32, partition: u16) -> bool {
+        let Some(horizons) = &mut self.horizons else { return true };
+        let codes = horizons.instruments(stream, partition);
+        if codes.iter().any(|&code| self.windows.is_waiting(code)) {
+            return false;
+        }
+        horizons.forget(stream, partition);
+        codes.iter().for_each(|&code| self.windows.forget(code));
+        true
     }
 
     /// Takes the verdicts on the batch that was begun first of those not yet settled.
@@ -271,7 +317,9 @@ impl Judge {
                 p.stamped += 1;
             }
             let (price, volume, timestamp_ns) = (ticks.price[row], ticks.volume[row], ticks.timestamp_ns[row]);
-            match self.screen.check(ticks.id(row), price, volume, timestamp_ns, live.then_some(arrival_ns)) {
+            // The broker's time is the same whenever the message is read, so that a re-run judges alike.
+            let came_ns = origin.broker_ns.get(message).copied().filter(|&ns| ns > 0).unwrap_or(arrival_ns);
+            match self.screen.check(ticks.id(row), price, volume, timestamp_ns, live.then_some(came_ns)) {
                 Err(fault) => p.faults.push(Refusal {
                     row: row as u32,
                     reason: fault.to_string(),
@@ -386,6 +434,11 @@ impl Judged {
     /// Its index is the largest possible, since the whole message has been judged.
     pub fn last_position(&self) -> Option<Position> {
         self.pending.origin.last()
+    }
+
+    /// Whether it was only to fill the windows ([`Origin::silent`]).
+    pub fn is_silent(&self) -> bool {
+        self.pending.origin.silent
     }
 
     /// When the last message of the batch arrived, ns since the Unix epoch; 0: it had none.

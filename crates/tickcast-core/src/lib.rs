@@ -8,6 +8,7 @@ pub mod decode;
 pub mod encode;
 pub mod error;
 pub mod fanout;
+mod horizon;
 pub mod judge;
 pub mod position;
 pub mod screen;
@@ -18,6 +19,7 @@ pub mod trade;
 pub mod window;
 
 pub use error::{Error, Result};
+pub use horizon::Horizon;
 pub use position::{Origin, Position, TradeId};
 pub use tick::{Broken, Decoded, Names, TickBatch, Undecodable};
 pub use trade::{Status, Trade};

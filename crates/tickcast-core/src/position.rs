@@ -68,6 +68,8 @@ pub struct Origin {
     pub arrival_ns: Vec<i64>,
     /// The broker's own time of the message, ns since the Unix epoch; 0: it has none.
     pub broker_ns: Vec<i64>,
+    /// Read again only to fill the windows: its trades are elsewhere already.
+    pub silent: bool,
 }
 
 impl Origin {

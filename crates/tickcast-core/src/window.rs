@@ -204,6 +204,34 @@ impl Windows {
         (screened.vwap(), valid.vwap())
     }
 
+    /// Returns the oldest and the newest time that an instrument holds, ns; None where it holds nothing.
+    pub fn span(&self, instrument: u32) -> Option<(i64, i64)> {
+        match self.instruments.get(instrument as usize)? {
+            Slot::Empty => None,
+            Slot::Exact(exact) => exact.store.span(),
+            Slot::Buckets(buckets) => buckets.span(),
+        }
+    }
+
+    /// Whether any tick of the instrument waits for its verdict.
+    pub fn is_waiting(&self, instrument: u32) -> bool {
+        let (entered, settled) = match self.instruments.get(instrument as usize) {
+            Some(Slot::Exact(exact)) => exact.counts(),
+            Some(Slot::Buckets(buckets)) => buckets.counts(),
+            _ => (0, 0),
+        };
+        entered != settled
+    }
+
+    /// Empties the window of an instrument, as if none of its ticks had ever come; none may wait for its verdict.
+    pub fn forget(&mut self, instrument: u32) {
+        if let Some(slot) = self.instruments.get_mut(instrument as usize) {
+            let before = slot.budget();
+            *slot = Slot::Empty;
+            self.release(before);
+        }
+    }
+
     /// Number of ticks held one by one.
     pub fn held(&self) -> u64 {
         self.instruments.iter().filter_map(Slot::exact).map(|e| e.store.held() as u64).sum()

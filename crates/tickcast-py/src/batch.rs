@@ -1,7 +1,7 @@
 //! A decoded batch on its way from a source to the judge.
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 use std::sync::Mutex;
 use tickcast_core::position::Origin;
 use tickcast_core::{Broken, Decoded, TickBatch, Undecodable};
@@ -11,6 +11,9 @@ use tickcast_core::{Broken, Decoded, TickBatch, Undecodable};
 pub struct Batch {
     inner: Mutex<Option<Ticks>>,
     undecodable: Vec<(Undecodable, PositionTuple)>,
+    /// The messages behind the undecodable ones, where the source has any.
+    letters: Vec<Py<PyAny>>,
+    silent: bool,
     rows: usize,
     messages: usize,
     last: Option<PositionTuple>,
@@ -38,6 +41,8 @@ impl Batch {
             messages: origin.offset.len(),
             last: origin.last().map(|p| (p.stream, p.partition, p.offset, p.index)),
             undecodable,
+            letters: Vec::new(),
+            silent: origin.silent,
             inner: Mutex::new(Some((ticks, Vec::new(), origin))),
         }
     }
@@ -50,8 +55,20 @@ impl Batch {
             messages: origin.offset.len(),
             last: origin.last().map(|p| (p.stream, p.partition, p.offset, p.index)),
             undecodable: Vec::new(),
+            letters: Vec::new(),
+            silent: origin.silent,
             inner: Mutex::new(Some((ticks, broken, origin))),
         }
+    }
+
+    /// Returns a batch that keeps those of its messages that could not be decoded.
+    ///
+    /// # Errors
+    /// Python's own.
+    pub fn of_messages(decoded: Decoded, origin: Origin, messages: &Bound<'_, PyList>) -> PyResult<Self> {
+        let letter = |u: &Undecodable| messages.get_item(u.message as usize).map(Bound::unbind);
+        let letters = decoded.undecodable.iter().map(letter).collect::<PyResult<_>>()?;
+        Ok(Batch { letters, ..Batch::new(decoded, origin) })
     }
 
     /// Takes the ticks out; a batch is judged once.
@@ -88,6 +105,18 @@ impl Batch {
     #[getter]
     fn has_undecodable(&self) -> bool {
         !self.undecodable.is_empty()
+    }
+
+    /// Whether it only fills the windows: its trades are elsewhere already.
+    #[getter]
+    fn silent(&self) -> bool {
+        self.silent
+    }
+
+    /// The messages of `undecodable`, one for each, as the broker's client gave them; empty where there are none.
+    #[getter]
+    fn letters(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.letters.iter().map(|letter| letter.clone_ref(py)).collect()
     }
 
     /// What could not be decoded: (position, bytes, why).

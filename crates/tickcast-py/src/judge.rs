@@ -111,6 +111,23 @@ impl PyJudge {
         Ok(PyJudged(judged))
     }
 
+    /// Begins to keep the horizons of what enters: for sources that can be read again.
+    fn keep_horizons(&self) -> PyResult<()> {
+        lock(&self.0)?.keep_horizons();
+        Ok(())
+    }
+
+    /// From where each source partition would have to be read again: (stream, partition, next offset, lowest offset).
+    fn horizons(&self, py: Python<'_>) -> PyResult<Vec<(u32, u16, u64, u64)>> {
+        let horizons = py.detach(|| Ok::<_, PyErr>(lock(&self.0)?.horizons()))?;
+        Ok(horizons.into_iter().map(|h| (h.stream, h.partition, h.next, h.lowest)).collect())
+    }
+
+    /// Empties the windows of a source partition's instruments; False while a tick of theirs waits for its verdict.
+    fn forget(&self, py: Python<'_>, stream: u32, partition: u16) -> PyResult<bool> {
+        py.detach(|| Ok(lock(&self.0)?.forget(stream, partition)))
+    }
+
     /// Ids of the instruments with codes from `start` on.
     fn instruments(&self, start: usize) -> PyResult<Vec<String>> {
         Ok(lock(&self.0)?.names().iter().skip(start).map(str::to_owned).collect())
@@ -264,6 +281,12 @@ impl PyJudged {
     #[getter]
     fn last_position(&self) -> Option<PositionTuple> {
         self.0.last_position().map(|p| (p.stream, p.partition, p.offset, p.index))
+    }
+
+    /// Whether these trades are elsewhere already: they only fill the windows.
+    #[getter]
+    fn silent(&self) -> bool {
+        self.0.is_silent()
     }
 
     /// When the last message arrived, ns; 0: there is none.

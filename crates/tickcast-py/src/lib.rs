@@ -7,6 +7,7 @@ pub mod error;
 mod feed;
 mod frames;
 pub mod judge;
+mod messages;
 mod nats;
 mod pump;
 mod reader;
@@ -22,6 +23,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_class::<batch::Batch>()?;
     m.add_class::<column::Column>()?;
+    m.add_class::<messages::Decoder>()?;
     m.add_class::<judge::PyJudge>()?;
     m.add_class::<judge::PyJudged>()?;
     m.add_class::<judge::PyPending>()?;

@@ -264,7 +264,9 @@ impl NatsPublisher {
         tickcast_nats::Publisher::open(config).map(NatsPublisher).map_err(to_py)
     }
 
-    #[pyo3(signature = (payloads, *, subject=None, message_ids=None, headers=None, timeout=None))]
+    #[pyo3(signature = (payloads, *, subject=None, message_ids=None, headers=None, timeout=None, subjects=None,
+                        message_headers=None))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments, one per option")]
     fn publish(
         &self,
         py: Python<'_>,
@@ -273,6 +275,8 @@ impl NatsPublisher {
         message_ids: Option<Vec<String>>,
         headers: Option<HashMap<String, String>>,
         timeout: Option<f64>,
+        subjects: Option<Vec<String>>,
+        message_headers: Option<Vec<Vec<(String, String)>>>,
     ) -> PyResult<usize> {
         let payloads = match payloads {
             Payloads::One(payload) => vec![payload],
@@ -283,6 +287,16 @@ impl NatsPublisher {
             let text = format!("{} message_ids for {} payloads", ids.len(), payloads.len());
             return Err(PyValueError::new_err(text));
         }
+        for (name, given) in
+            [("subjects", subjects.as_ref().map(Vec::len)), ("message_headers", message_headers.as_ref().map(Vec::len))]
+        {
+            if given.is_some_and(|given| given != payloads.len()) {
+                let text = format!("{} {name} for {} payloads", given.unwrap_or(0), payloads.len());
+                return Err(PyValueError::new_err(text));
+            }
+        }
+        let mut subjects = subjects.map(Vec::into_iter);
+        let mut own_headers = message_headers.map(Vec::into_iter);
         let (subject, headers): (Option<Arc<str>>, Arc<[_]>) =
             (subject.map(Arc::from), headers.unwrap_or_default().into_iter().collect());
         let mut ids = ids.into_iter();
@@ -290,9 +304,15 @@ impl NatsPublisher {
             .into_iter()
             .map(|payload| Outgoing {
                 payload: payload.to_vec(),
-                subject: subject.clone(),
+                subject: match &mut subjects {
+                    Some(own) => own.next().map(Arc::from),
+                    None => subject.clone(),
+                },
                 message_id: ids.next(),
-                headers: Arc::clone(&headers),
+                headers: match own_headers.as_mut().and_then(Iterator::next) {
+                    Some(own) => own.into(),
+                    None => Arc::clone(&headers),
+                },
             })
             .collect();
         let count = messages.len();

@@ -4,12 +4,15 @@ use crate::batch::PositionTuple;
 use crate::error::to_py;
 use crate::frames::{self, Counts, FrameNames};
 use crate::judge::{PyJudge, PyJudged, lock};
+use crate::messages::{self, Dictionaries, Outbox, Shown};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
+use tickcast_core::decode::Format;
 use tickcast_core::judge::Judge;
 use tickcast_core::position::Position;
 use tickcast_core::tape::{Enrichment, Followed, Hold, Read, Run, TapeOptions, TapeReader, TapeWriter, flags};
@@ -134,6 +137,11 @@ impl PyTapeWriter {
         self.with(|writer| writer.learn(&rules, &rule_sets, rule_set).map_err(to_py))
     }
 
+    /// Lets the slowest sink lose `count` trades; returns its name and how many it lost.
+    fn let_go(&self, count: u64) -> PyResult<Option<(String, u64)>> {
+        self.with(|w| Ok(w.let_go(count)))
+    }
+
     /// Notes a position without trades.
     fn commit(&self, py: Python<'_>, position: PositionTuple) -> PyResult<()> {
         let (stream, partition, offset, index) = position;
@@ -150,7 +158,7 @@ impl PyTapeWriter {
     fn hold(&self, name: &str) -> PyResult<PyHold> {
         self.with(|w| {
             let hold = w.hold(name).map_err(to_py)?;
-            Ok(PyHold { reader: w.reader(), hold, run: Mutex::new(Run::default()) })
+            Ok(PyHold { reader: w.reader(), hold, run: Mutex::new(Run::default()), dictionaries: Mutex::default() })
         })
     }
 
@@ -192,7 +200,14 @@ fn refill(reader: &TapeReader, judge: &mut Judge) -> PyResult<u64> {
                 for r in run.iter().filter(|r| r.flags() & flags::SCREENED != 0) {
                     let listed = instruments.get(r.instrument() as usize).map(String::as_str);
                     if let Some(id) = r.instrument_text().or(listed) {
-                        judge.refill(id, r.price(), r.volume(), r.timestamp_ns(), r.status() == Status::Valid);
+                        judge.refill(
+                            id,
+                            r.price(),
+                            r.volume(),
+                            r.timestamp_ns(),
+                            r.status() == Status::Valid,
+                            r.id().position(),
+                        );
                         ticks += 1;
                     }
                 }
@@ -209,6 +224,7 @@ pub struct PyHold {
     reader: TapeReader,
     hold: Hold,
     run: Mutex<Run>,
+    dictionaries: Mutex<Dictionaries>,
 }
 
 #[pymethods]
@@ -253,6 +269,46 @@ impl PyHold {
             }
         })?;
         Ok((PyBytes::new(py, &lines), last))
+    }
+
+    /// Last sequence that is confirmed.
+    #[getter]
+    fn confirmed(&self) -> u64 {
+        self.hold.confirmed()
+    }
+
+    /// All rule sets that the tape has seen, `name@version`; a message says which judged it.
+    fn rule_sets(&self) -> Vec<String> {
+        self.reader.rule_sets()
+    }
+
+    /// Waits up to `wait_s` for trades; returns those after what was confirmed as messages, at most about `max_trades`
+    /// and never a part of a message of the source: (key, payload, trade id, sequence, rule set) each, then the last
+    /// sequence, the last position of each source partition, and how many trades are not `owned`.
+    #[pyo3(signature = (max_trades, wait_s, format, owned=None))]
+    fn read_messages<'py>(
+        &self,
+        py: Python<'py>,
+        max_trades: u64,
+        wait_s: f64,
+        format: &str,
+        owned: Option<HashMap<(u32, u16), u64>>,
+    ) -> PyResult<Shown<'py>> {
+        let format = Format::from_name(format).ok_or_else(|| PyValueError::new_err(format!("format {format:?}")))?;
+        let outbox = py.detach(|| {
+            let confirmed = self.hold.confirmed();
+            let head = self.reader.head();
+            if head <= confirmed && wait_s > 0.0 {
+                self.reader.wait(head, Duration::from_secs_f64(wait_s));
+            }
+            if self.reader.head() <= confirmed {
+                return Ok::<_, PyErr>(Outbox::empty(confirmed));
+            }
+            let (mut run, mut dictionaries) = (lock(&self.run)?, lock(&self.dictionaries)?);
+            let range = (confirmed, max_trades);
+            Ok(messages::read(&self.reader, &mut dictionaries, &mut run, range, format, owned.as_ref()))
+        })?;
+        outbox.show(py)
     }
 
     /// Says that everything up to `sequence` is kept.

@@ -187,7 +187,7 @@ class Follower:
             fresh=fresh,
             epoch=epoch,
         )
-        self._sinks = [open_sink(url, self._writer) for url in self._config.sinks]
+        self._sinks = [open_sink(url, self._writer, self._config) for url in self._config.sinks]
         self._sinking = [asyncio.create_task(sink.run()) for sink in self._sinks]
         return self._writer
 

@@ -86,6 +86,7 @@ class Board:
         self._respawns = respawns
         for url, sink in zip(self._config.sinks, sinks, strict=True):
             metrics.sink_lag.labels(mask(url)).set(sink.lag)
+            metrics.sink_up.labels(mask(url)).set(sink.state == "live")
         for rule in rules.rules:
             calls, rows, raised, seconds = self._rule_figures.get(rule.name, (0, 0, 0, 0.0))
             metrics.rule_calls.labels(rule.name).inc(rule.calls - calls)

@@ -49,13 +49,21 @@ class Line:
         self._begun = begun
         self._deliver = deliver
         self._waiting: asyncio.Queue[Queued] = asyncio.Queue()
+        self._last: Queued | None = None
 
     def begin(self, batch: Batch, *, live: bool, positioned: bool = False) -> Queued:
         """Screen a batch, let it enter the windows, hand it to the rules, and give it its place in the line."""
         queued = Queued(self._judging.begin(batch, live=live), positioned=positioned)
         self._begun(batch, queued.pending)
         self._waiting.put_nowait(queued)
+        self._last = queued
         return queued
+
+    async def forget(self, stream: int, partition: int) -> None:
+        """Empty the windows of a source partition's instruments, once all that was begun of them is settled."""
+        while not self._judging.judge.forget(stream, partition):
+            if self._last is not None:
+                await asyncio.wait([self._last.delivered])
 
     async def run(self) -> None:
         """Settle and deliver, batch by batch, until cancelled."""

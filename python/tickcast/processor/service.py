@@ -17,11 +17,12 @@ from tickcast.processor.deadletters import DeadLetters
 from tickcast.processor.judging import Judging
 from tickcast.processor.line import Line, Queued
 from tickcast.processor.pipeline import Pipeline
+from tickcast.processor.progress import Progress
 from tickcast.rpc.server import RpcServer
 from tickcast.rpc.services import make_services
 from tickcast.rundir import RunDir
 from tickcast.sinks import Sink, open_sink
-from tickcast.sources import Position, Source, open_source
+from tickcast.sources import LogSource, Source, open_source
 from tickcast.sources.replay import END_OFFSET, ReplaySource
 
 __all__ = ["Processor"]
@@ -29,7 +30,16 @@ __all__ = ["Processor"]
 log = logging.getLogger("tickcast.processor")
 
 BOARD_S = 1.0
-"""How often the status board is put up when nothing changes, and the position saved at the broker."""
+"""How often the status board is put up when nothing changes, and the windows' horizons are looked at."""
+
+SAVE_S = 0.02
+"""How often it is looked how far the sinks have come."""
+
+FULL_S = 0.01
+"""How often it is tried again to append to a tape that a sink holds up."""
+
+LET_GO_SHARE = 16
+"""This part of what a sink has not taken it loses when the tape is full and the source can't wait."""
 
 SINK_DRAIN_S = 10.0
 """How long an orderly stop waits for the sinks."""
@@ -46,13 +56,18 @@ class Processor:
         self._source: Source = open_source(config)
         self._writer = self._take_tape_up()
         self._letters = DeadLetters(config.dead_letters_path)
-        self._sinks: list[Sink] = [open_sink(url, self._writer) for url in config.sinks]
+        self._progress = Progress(self._writer.head, self._writer.positions)
+        self._sinks: list[Sink] = [
+            open_sink(url, self._writer, config, self._source, self._progress) for url in config.sinks
+        ]
         self._board = Board(config, pipeline, self._writer, self._metrics)
         self._control = ControlServer(self._run.control_socket, self.judge_client_tick)
         # Ticks of clients have no position: a stream of their own for each start, and a counter.
         self._client_stream, self._client_ticks = secrets.randbits(32), 0
-        self._saved: Position | None = None
+        self._losing: set[str] = set()
         self._line = Line(pipeline.judging, self._count_begun, self._append)
+        if isinstance(self._source, LogSource):
+            self._source.attach(self._line.forget)
         draining = asyncio.Event()
         self._rpc = RpcServer(config.grpc, make_services(config, self, draining), draining)
 
@@ -70,7 +85,7 @@ class Processor:
         await pipeline.start()
         try:
             processor = cls(config, pipeline)
-            refilled = await asyncio.to_thread(processor._writer.refill, pipeline.judge)
+            refilled = await processor._refill()
             await processor._control.start()
             await processor._rpc.start()
         except BaseException:
@@ -105,11 +120,8 @@ class Processor:
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
         stopping = asyncio.create_task(stopped.wait())
-        tasks = [
-            asyncio.create_task(self._line.run()),
-            asyncio.create_task(self._stream()),
-            asyncio.create_task(self._keep_board()),
-        ]
+        work = (self._line.run, self._stream, self._keep_board, self._keep_saved)
+        tasks = [asyncio.create_task(one()) for one in work]
         tasks += [asyncio.create_task(sink.run()) for sink in self._sinks]
         try:
             done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -129,12 +141,19 @@ class Processor:
         await self._pipeline.close()
         for sink in self._sinks:
             await sink.close(drain_s=SINK_DRAIN_S)
-        if self._saved is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._source.saved(self._saved), 2.0)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._save(), 2.0)
         await self._source.close()
         self._letters.close()
         await asyncio.to_thread(self._writer.close)
+
+    async def _refill(self) -> int:
+        """Refill the windows from the tape; a log does it itself, for the partitions that it is given."""
+        if self._source.positioned:
+            self._pipeline.judge.keep_horizons()
+        if isinstance(self._source, LogSource):
+            return 0
+        return await asyncio.to_thread(self._writer.refill, self._pipeline.judge)
 
     async def _stream(self) -> None:
         """Read, judge and put on the tape, until the source ends; then stay, for clients' ticks."""
@@ -144,7 +163,7 @@ class Processor:
         last: Queued | None = None
         async with contextlib.aclosing(self._batches()) as batches:
             async for batch in batches:
-                if batch.has_undecodable:  # on disk before the position behind it is
+                if batch.has_undecodable and not batch.silent:  # on disk before the position behind it is
                     await self._keep_dead_letters(batch)
                 await room.acquire()
                 last = self._line.begin(batch, live=self._source.live, positioned=self._source.positioned)
@@ -172,6 +191,8 @@ class Processor:
         self._board.counters["undecodable"] += count
 
     def _count_begun(self, batch: Batch, pending: Pending) -> None:
+        if batch.silent:
+            return
         self._metrics.ticks.inc(batch.rows)
         self._metrics.late.inc(pending.late)
         self._metrics.stamped.inc(pending.stamped)
@@ -180,17 +201,44 @@ class Processor:
         self._board.counters["stamped"] += pending.stamped
 
     async def _append(self, judged: Judged, positioned: bool) -> None:
-        while self._writer.append(judged, positioned) is None:  # noqa: ASYNC110 (sinks confirm in threads)
-            # A sink has not confirmed what would be overwritten: the source waits, nothing is lost.
-            await asyncio.sleep(0.01)
-        if positioned:
-            self._saved = judged.last_position
+        if judged.silent:
+            return
+        while (written := self._writer.append(judged, positioned)) is None:
+            # A sink has not confirmed what would be overwritten. A log waits, nothing is lost; of others the tape is
+            # the buffer, and what is beyond it is lost to that sink alone.
+            if self._source.positioned:
+                await asyncio.sleep(FULL_S)
+            else:
+                self._let_go()
+        if positioned and judged.last_position is not None:
+            self._progress.note(written[1], judged.last_position)
         unknown, valid, invalid = judged.counts
         for status, count in (("unknown", unknown), ("valid", valid), ("invalid", invalid)):
             self._metrics.trades.labels(status).inc(count)
             self._board.counters[status] += count
         if judged.last_arrival_ns:
             self._metrics.judging.observe((time.time_ns() - judged.last_arrival_ns) / 1e9)
+
+    def _let_go(self) -> None:
+        most = max(sink.lag for sink in self._sinks) // LET_GO_SHARE + 1
+        lost = self._writer.let_go(most)
+        if lost is not None:
+            name, count = lost
+            self._metrics.sink_lost.labels(name).inc(count)
+            if name not in self._losing:
+                self._losing.add(name)
+                log.warning("%s has not taken its trades in time, and loses the oldest ones", name)
+
+    async def _keep_saved(self) -> None:
+        """Tell the source how far tape and sinks have come."""
+        while True:
+            await self._save()
+            await asyncio.sleep(SAVE_S)
+
+    async def _save(self) -> None:
+        head = self._writer.head
+        for position in self._progress.reached(head - max((sink.lag for sink in self._sinks), default=0)):
+            await self._source.saved(position, self._progress.lowest(position))
 
     async def judge_client_tick(self, payload: bytes) -> list[str]:
         """Judge a client's tick against the windows without entering it; return its trades as JSON."""
@@ -207,8 +255,7 @@ class Processor:
             if state != shown or time.monotonic() - last >= BOARD_S:
                 shown, last = state, time.monotonic()
                 self._show()
-                if self._saved is not None:
-                    await self._source.saved(self._saved)
+                self._progress.note_horizons(self._pipeline.judge.horizons())
             await asyncio.sleep(0.1)
 
     def _show(self) -> None:

@@ -1,17 +1,35 @@
 """Sinks by URL: one module per scheme."""
 
+import hashlib
 from pathlib import Path
 
 from tickcast import urls
-from tickcast._core import TapeWriter
+from tickcast._core import Hold, TapeWriter
+from tickcast.config import Config
+from tickcast.errors import ConfigError
+from tickcast.processor.progress import Progress
 from tickcast.sinks.base import Sink
+from tickcast.sinks.headers import Headers
 from tickcast.sinks.jsonl import JsonlSink
+from tickcast.sinks.nats import NatsSink
+from tickcast.sources.base import Source
 
 __all__ = ["Sink", "open_sink"]
 
+MAX_NAME_BYTES = 240
 
-def open_sink(url: str, writer: TapeWriter) -> Sink:
+
+def open_sink(
+    url: str, writer: TapeWriter, config: Config, source: Source | None = None, progress: Progress | None = None
+) -> Sink:
     """Return the sink, holding its place on the tape.
+
+    Args:
+        url: The sink.
+        writer: The tape.
+        config: The configuration.
+        source: Where the trades' ticks come from, if they are judged here: a log tells which of them are to be written.
+        progress: Which positions the tape has by which sequence.
 
     Raises:
         ConfigError: The URL is wrong.
@@ -22,3 +40,36 @@ def open_sink(url: str, writer: TapeWriter) -> Sink:
         case urls.Jsonl():
             path = Path(parsed.path)
             return JsonlSink(path, writer.hold(f"jsonl:{path.absolute()}"))
+        case urls.NatsSink() | urls.JetStreamSink():
+            hold = writer.hold(hold_name(url))
+            return NatsSink(parsed, hold, Headers(writer.epoch, parsed.format, hold.rule_sets))
+        case urls.KafkaSink():
+            return kafka_sink(parsed, writer.hold(hold_name(url)), writer.epoch, config, source, progress)
+
+
+def hold_name(url: str) -> str:
+    """Return the name under which the tape remembers a sink's place: its URL without secrets, of bounded length."""
+    shown = urls.mask(url)
+    return shown if len(shown.encode()) <= MAX_NAME_BYTES else hashlib.sha256(shown.encode()).hexdigest()
+
+
+def kafka_sink(  # noqa: PLR0917 (made in one place)
+    url: urls.KafkaSink, hold: Hold, epoch: int, config: Config, source: Source | None, progress: Progress | None
+) -> Sink:
+    """Return a Kafka sink: by transactions, if the source is to be read exactly once.
+
+    Raises:
+        ConfigError: The client is not installed.
+    """
+    try:
+        from tickcast.sinks.kafka import KafkaSink, TransactionalKafkaSink  # noqa: PLC0415 (an optional part)
+        from tickcast.sources.kafka import KafkaSource  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(f"sinks: kafka:// needs an optional part: pip install 'tickcast[kafka]' ({error})") from None
+    headers = Headers(epoch, url.format, hold.rule_sets)
+    if not isinstance(source, KafkaSource):
+        return KafkaSink(url, config.kafka_options, hold, headers, None)
+    if source.commits or progress is None:
+        return KafkaSink(url, config.kafka_options, hold, headers, source.ownership)
+    name = f"{source.group}-{source.instance}"
+    return TransactionalKafkaSink(url, config.kafka_options, hold, headers, source, progress, name)

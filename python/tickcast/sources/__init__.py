@@ -3,13 +3,13 @@
 from tickcast import urls
 from tickcast.config import Config
 from tickcast.errors import ConfigError
-from tickcast.sources.base import Position, Source, SourceState
+from tickcast.sources.base import LogSource, Position, Source, SourceState
 from tickcast.sources.idle import IdleSource
 from tickcast.sources.nats import BrokerSource
 from tickcast.sources.replay import ReplaySource
 from tickcast.sources.sim import SimSource
 
-__all__ = ["Position", "Source", "SourceState", "open_source"]
+__all__ = ["LogSource", "Position", "Source", "SourceState", "open_source"]
 
 
 def open_source(config: Config) -> Source:
@@ -31,6 +31,24 @@ def open_source(config: Config) -> Source:
             return BrokerSource(url, *scales(config, url.volume_scale))
         case urls.Grpc():
             raise ConfigError(f"source: {urls.mask(config.source)} gives trades that are judged already, not ticks")
+        case urls.Kafka():
+            return kafka_source(config, url)
+
+
+def kafka_source(config: Config, url: urls.Kafka) -> Source:
+    """Return a Kafka source; its client is an optional part, and imported only here.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        from tickcast.kafka import instance_name  # noqa: PLC0415
+        from tickcast.sources.kafka import KafkaSource  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(f"source: kafka:// needs an optional part: pip install 'tickcast[kafka]' ({error})") from None
+    instance = instance_name(config.run_dir)
+    scale = scales(config, url.volume_scale)
+    return KafkaSource(url, config.kafka_options, instance, config.window.hold_ns, *scale)
 
 
 def scales(config: Config, of_source: int | None) -> tuple[int, dict[str, int]]:

@@ -1,14 +1,14 @@
 """What every source promises to the processor."""
 
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from tickcast._core import Batch
 
-__all__ = ["Position", "Source", "SourceState"]
+__all__ = ["LogSource", "Position", "Source", "SourceState"]
 
 Position = tuple[int, int, int, int]
 """Stream, partition, offset, index within the message."""
@@ -52,8 +52,14 @@ class Source(Protocol):
     async def next(self, max_rows: int) -> Batch | None:
         """Wait for ticks and return what there is, at most about ``max_rows``; None when the source has ended."""
 
-    async def saved(self, position: Position) -> None:
-        """Learn that the tape has everything up to ``position``."""
+    async def saved(self, position: Position, lowest: int | None) -> None:
+        """Learn that the tape and all sinks have everything of a partition up to ``position``.
+
+        Args:
+            position: The last one that they have.
+            lowest: Offset from which the partition has to be read again to have the windows as they were then; None:
+                not known.
+        """
 
     def state(self) -> SourceState:
         """Return where the source stands."""
@@ -64,3 +70,11 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Disconnect. `next` isn't called again."""
+
+
+@runtime_checkable
+class LogSource(Source, Protocol):
+    """A source that fills the windows itself, from the log, for the partitions that it is given."""
+
+    def attach(self, forget: Callable[[int, int], Awaitable[None]]) -> None:
+        """Learn how to empty the windows of a partition's instruments, in order with what was handed out."""

@@ -26,7 +26,7 @@ class IdleSource:
         await asyncio.Event().wait()
         return None
 
-    async def saved(self, position: Position) -> None:
+    async def saved(self, position: Position, lowest: int | None) -> None:
         """Nothing to keep."""
 
     def state(self) -> SourceState:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from tickcast import urls
 from tickcast._core import Batch, JetStreamSource, NatsSource
+from tickcast.servers import server_list
 from tickcast.sources.base import Position, SourceState
 
 __all__ = ["BrokerSource"]
@@ -73,7 +74,7 @@ class BrokerSource:
                 loop.remove_reader(client.fileno())
         return batch
 
-    async def saved(self, position: Position) -> None:
+    async def saved(self, position: Position, lowest: int | None) -> None:
         """Keep the position in the server, for a processor that has no tape."""
         if isinstance(self._client, JetStreamSource):
             self._client.save_position(position[2], position[3])
@@ -99,9 +100,3 @@ class BrokerSource:
         if self._client is None:
             raise RuntimeError("the source has not been opened")
         return self._client
-
-
-def server_list(server: str) -> list[str]:
-    """Return one URL for each of the comma-separated hosts, each with the user of all."""
-    user, at, hosts = server.removeprefix("nats://").rpartition("@")
-    return [f"nats://{user}{at}{host}" for host in hosts.split(",")]

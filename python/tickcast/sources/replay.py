@@ -67,7 +67,7 @@ class ReplaySource:
                 self._state = SourceState.now("ended", f"{self._url.path} has been read to its end")
                 return None
 
-    async def saved(self, position: Position) -> None:
+    async def saved(self, position: Position, lowest: int | None) -> None:
         """Nothing to keep: the tape's position is enough."""
 
     def state(self) -> SourceState:

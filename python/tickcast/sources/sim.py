@@ -52,7 +52,7 @@ class SimSource:
                 return batch
             await asyncio.sleep(PACE_S)
 
-    async def saved(self, position: Position) -> None:
+    async def saved(self, position: Position, lowest: int | None) -> None:
         """Nothing to keep."""
 
     def state(self) -> SourceState:

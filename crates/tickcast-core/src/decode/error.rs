@@ -27,6 +27,9 @@ impl fmt::Display for At {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
+    /// A payload without a single byte.
+    #[error("payload: is empty")]
+    Empty,
     /// A field that a tick needs is absent.
     #[error("{field}: is missing ({at})")]
     Missing {

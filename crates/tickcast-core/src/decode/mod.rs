@@ -4,11 +4,12 @@
 //! A payload whose framing or syntax is broken, or that holds more than [`MAX_TICKS`], is undecodable as a whole: one
 //! [`Undecodable`] with index `None` and all its bytes. Where the framing holds and a single tick is wrong (a field is
 //! missing, of another type, not whole, out of range), that tick alone is: index and bytes are its own, the others are
-//! kept. Order is that of the payloads.
+//! kept. An empty payload of no stated format is undecodable: it would be a protobuf tick of defaults only, which nobody
+//! means. Order is that of the payloads.
 //!
 //! ## What is not
 //! Decoding says nothing about sense: an empty id, a price of NaN or -5 are decoded, and refused by the
-//! [`screen`](crate::screen). An empty payload is a protobuf tick of defaults only.
+//! [`screen`](crate::screen).
 //!
 //! ```
 //! use tickcast_core::decode::{Options, decode};
@@ -152,6 +153,7 @@ fn decode_one(
     let (ticks, undecodable) = (out.ticks.len(), out.undecodable.len());
     let mut target = Target { out, ids, message, options };
     let done = match format.unwrap_or_else(|| Format::detect(payload)) {
+        _ if format.is_none() && payload.is_empty() => Err(DecodeError::Empty),
         Format::Proto => proto::single(&mut target, payload),
         Format::ProtoBatch => proto::batch(&mut target, payload),
         Format::Json => json::payload(&mut target, payload),

@@ -72,6 +72,16 @@ impl Holds {
         Some((name_at(shared, at).unwrap_or_default(), confirmed_at(shared, at)))
     }
 
+    /// Moves the living cursor that has confirmed least on by `count`; returns its name and how far it was moved.
+    pub fn let_go(&self, shared: &Shared, count: u64, head: u64) -> Option<(String, u64)> {
+        let living = self.0.iter().filter(|(_, alive)| alive.strong_count() > 0).map(|(at, _)| *at);
+        let at = living.min_by_key(|&at| confirmed_at(shared, at))?;
+        let confirmed = confirmed_at(shared, at);
+        let to = confirmed.saturating_add(count).min(head);
+        words(shared, at)[CONFIRMED].fetch_max(to, Ordering::Release);
+        Some((name_at(shared, at).unwrap_or_default(), to.saturating_sub(confirmed)))
+    }
+
     /// Returns how far every living cursor has confirmed; `u64::MAX` where there is none.
     pub fn confirmed(&self, shared: &Shared) -> u64 {
         let living = self.0.iter().filter(|(_, alive)| alive.strong_count() > 0);

@@ -234,6 +234,12 @@ impl TapeWriter {
         self.oldest_after(self.commit.head + entries, self.commit.data_end + data) - 1 > confirmed
     }
 
+    /// Confirms `count` trades on behalf of the holding cursor that has confirmed least, which thereby loses them;
+    /// returns its name and how many those were. For sources that can't wait: the tape is what buffers for their sinks.
+    pub fn let_go(&mut self, count: u64) -> Option<(String, u64)> {
+        self.holds.let_go(&self.shared, count, self.commit.head)
+    }
+
     /// Returns the name of the holding cursor that has confirmed least, and up to where.
     pub fn waits_for(&self) -> Option<(String, u64)> {
         self.holds.slowest(&self.shared)

@@ -105,6 +105,17 @@ impl Buckets {
         buckets
     }
 
+    /// Oldest (rounded down to a bucket) and newest time that is held, ns; None if nothing is.
+    pub(super) fn span(&self) -> Option<(i64, i64)> {
+        let first = self.live.front()?.number.saturating_mul(self.width_ns);
+        self.live.back().map(|bucket| (first, bucket.newest_ns))
+    }
+
+    /// How many ticks have entered, how many have their verdict.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.entered, self.settled)
+    }
+
     pub(super) fn width_ns(&self) -> i64 {
         self.width_ns
     }

@@ -44,6 +44,11 @@ impl Windows {
         }
     }
 
+    /// Stops counting what an instrument took.
+    pub(super) fn release(&mut self, bytes: u64) {
+        self.budget.bytes = self.budget.bytes.saturating_sub(bytes);
+    }
+
     /// Changes the instrument with the most held ticks over to buckets; false if that would save nothing.
     fn change_busiest(&mut self) -> bool {
         let held = |slot: &Slot| slot.exact().map_or(0, |e| e.store.held());

@@ -85,6 +85,12 @@ impl Store {
         self.held
     }
 
+    /// Oldest and newest time of the held ticks, ns; None if there are none.
+    pub(super) fn span(&self) -> Option<(i64, i64)> {
+        let last_ns = self.groups.back()?.chunks.last()?.last_ns;
+        (self.held > 0).then_some((self.front_ns, last_ns))
+    }
+
     /// Bytes of the ticks and of what finds them.
     pub(super) fn bytes(&self) -> usize {
         let chunks = self.groups.iter().flat_map(|g| &g.chunks).map(|c| c.entries.capacity() * size_of::<Entry>());

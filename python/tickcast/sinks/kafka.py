@@ -1,0 +1,260 @@
+"""``kafka://`` as a sink: a message a trade, keyed by instrument, at least once or, by transactions, exactly once."""
+
+import asyncio
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from tickcast import urls
+from tickcast._core import Hold
+from tickcast.kafka import Ownership, client_settings, why
+from tickcast.processor.progress import Progress
+from tickcast.sinks.headers import Headers
+from tickcast.sources.base import Position
+
+if TYPE_CHECKING:
+    from tickcast.sources.kafka import KafkaSource
+
+__all__ = ["KafkaSink", "TransactionalKafkaSink"]
+
+log = logging.getLogger("tickcast.kafka")
+
+MAX_TRADES = 4096
+WAIT_S = 0.2
+FLUSH_S = 1.0
+RETRY_S = 0.5
+INIT_S = 10.0
+TRANSACTION_MS = 10_000
+"""A transaction that is open longer was its writer's last."""
+
+
+class KafkaSink:
+    """Follows the tape and confirms what the brokers have acknowledged.
+
+    The producer is idempotent: it keeps order and doubles nothing while it lives. After a crash, trades that were
+    written but not yet confirmed are written again, with the same ids.
+
+    Args:
+        url: The topic.
+        options: Settings of librdkafka.
+        hold: Place on the tape.
+        headers: What goes with every message.
+        ownership: Which trades are to be written; None: all.
+    """
+
+    def __init__(
+        self, url: urls.KafkaSink, options: dict[str, str], hold: Hold, headers: Headers, ownership: Ownership | None
+    ) -> None:
+        self._url, self._options, self._hold, self._headers = url, options, hold, headers
+        self._ownership = ownership
+        self._state = "live"
+        self._failed: KafkaError | None = None
+        self._writing = threading.Lock()
+        self._closed = False
+        self._producer = self._make_producer()
+
+    @property
+    def lag(self) -> int:
+        """Trades on the tape that the topic has yet to hold."""
+        return self._hold.lag
+
+    @property
+    def state(self) -> str:
+        """``live``, or why nothing can be written."""
+        return self._state
+
+    async def run(self) -> None:
+        """Follow the tape until cancelled."""
+        while True:
+            if not await asyncio.to_thread(self._write_some, WAIT_S):
+                await asyncio.sleep(RETRY_S)
+
+    async def close(self, *, drain_s: float) -> None:
+        """Write what is still on the tape, for at most ``drain_s`` seconds."""
+        end = time.monotonic() + drain_s
+        while self.lag and time.monotonic() < end:
+            if not await asyncio.to_thread(self._write_some, 0.0):
+                await asyncio.sleep(0.05)
+        self._closed = True
+
+    def _write_some(self, wait_s: float) -> bool:
+        """Write what has come; False when the brokers refused."""
+        with self._writing:
+            return self._closed or self._write_next(wait_s)
+
+    def _write_next(self, wait_s: float) -> bool:
+        owned = self._ownership.offsets() if self._ownership is not None else None
+        if self._ownership is not None and owned is None:
+            time.sleep(wait_s)
+            return True
+        messages, last, _, _ = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format, owned)
+        self._failed = None
+        self._produce(messages)
+        if not self._flush():
+            return False
+        self._state = "live"
+        self._hold.confirm(last)
+        return True
+
+    def _produce(self, messages: list[tuple[str, bytes, str, int, int]]) -> None:
+        topic, produce, headers = self._url.topic, self._producer.produce, self._headers
+        for key, payload, trade_id, sequence, rule_set in messages:
+            told: list[Any] = headers.of(trade_id, sequence, rule_set)
+            while True:
+                try:
+                    produce(topic, payload, key, headers=told)
+                    break
+                except BufferError:
+                    self._producer.poll(0.05)
+
+    def _flush(self) -> bool:
+        """Wait until the brokers have it all, however long they are away; False if they refused some of it."""
+        while self._producer.flush(FLUSH_S):
+            if self._failed is not None:
+                break
+            self._state = f"no answer of {self._url.servers}, {self._hold.lag} trades wait"
+            if self._closed:
+                return False
+        if self._failed is not None:
+            self._state = f"refused by {self._url.servers}: {self._failed.str()}"
+            return False
+        return True
+
+    def _make_producer(self) -> Producer:
+        return Producer({**self._settings(), **client_settings(self._url, self._options)})
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "enable.idempotence": True,
+            # The tape waits as long as need be; and keys go where Java's clients would put them.
+            "message.timeout.ms": 0,
+            "partitioner": "murmur2_random",
+            "linger.ms": 2,
+            "message.max.bytes": 10_000_000,
+            "queue.buffering.max.messages": 1_000_000,
+            "compression.type": "lz4",
+            "delivery.report.only.error": True,
+            "on_delivery": self._on_delivery,
+            "error_cb": self._on_error,
+        }
+
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+        self._failed = error or self._failed
+
+    def _on_error(self, error: KafkaError) -> None:
+        log.debug("librdkafka: %s", error.str())
+        if error.fatal():
+            self._failed = error
+
+
+class TransactionalKafkaSink(KafkaSink):
+    """Writes by transactions, with the source's positions inside: each trade exactly once, whoever is killed.
+
+    Args:
+        url: The topic.
+        options: Settings of librdkafka.
+        hold: Place on the tape.
+        headers: What goes with every message.
+        source: The source whose positions are committed.
+        progress: Which positions the tape has by which sequence.
+        name: Transactional id: one for each member of the group.
+    """
+
+    def __init__(  # noqa: PLR0917 (made in one place)
+        self,
+        url: urls.KafkaSink,
+        options: dict[str, str],
+        hold: Hold,
+        headers: Headers,
+        source: "KafkaSource",
+        progress: Progress,
+        name: str,
+    ) -> None:
+        self._source, self._progress, self._name = source, progress, name
+        self._begun = False
+        self._committed: dict[tuple[int, int], Position] = {}
+        super().__init__(url, options, hold, headers, source.ownership)
+
+    def _settings(self) -> dict[str, Any]:
+        settings = super()._settings()
+        del settings["message.timeout.ms"]  # a transaction's own timeout bounds it
+        return {**settings, "transactional.id": self._name, "transaction.timeout.ms": TRANSACTION_MS}
+
+    def _write_next(self, wait_s: float) -> bool:
+        try:
+            if not self._begun:
+                self._producer.init_transactions(INIT_S)
+                # Whatever was under way is decided now: it may have been committed after all.
+                self._source.look_again()
+                self._begun = True
+            return self._write_transaction(wait_s)
+        except KafkaException as error:
+            self._state = f"{self._url.servers}: {why(error)}"
+            self._recover(error)
+            return False
+
+    def _write_transaction(self, wait_s: float) -> bool:
+        assert self._ownership is not None
+        owned = self._ownership.offsets()
+        group = self._source.group_metadata()
+        if owned is None or group is None:
+            time.sleep(wait_s)
+            return True
+        messages, last, positions, _ = self._hold.read_messages(MAX_TRADES, min(wait_s, 0.05), self._url.format, owned)
+        offsets = self._offsets([*positions, *self._progress.until(last)], owned)
+        if messages or offsets:
+            self._producer.begin_transaction()
+            self._produce(messages)
+            self._producer.send_offsets_to_transaction(list(offsets.values()), group)
+            self._commit()
+        self._state = "live"
+        self._hold.confirm(last)
+        return True
+
+    def _commit(self) -> None:
+        """Commit; what is not decided within the wait is asked for again, never written again."""
+        while True:
+            try:
+                self._producer.commit_transaction(INIT_S)
+                return
+            except KafkaException as error:
+                if self._closed or not error.args[0].retriable():
+                    raise
+
+    def _offsets(
+        self, positions: list[Position], owned: dict[tuple[int, int], int]
+    ) -> dict[tuple[int, int], TopicPartition]:
+        """Return what to commit: the newest position of each partition that is ours and has moved on."""
+        from tickcast.sources.kafka import commit_note  # noqa: PLC0415 (the source imports the sinks' Progress)
+
+        newest: dict[tuple[int, int], Position] = {}
+        for position in positions:
+            key = position[:2]
+            # Below it lies what an earlier owner has committed.
+            if position[2] + 1 > owned.get(key, 2**63) and position > newest.get(
+                key, self._committed.get(key, (0,) * 4)
+            ):
+                newest[key] = position
+        self._committed.update(newest)
+        return {
+            key: TopicPartition(self._source.topic, key[1], p[2] + 1, commit_note(self._progress.lowest(p)))
+            for key, p in newest.items()
+        }
+
+    def _recover(self, error: KafkaException) -> None:
+        """Abort what can be aborted; else begin with a new producer, which fences the old one."""
+        self._committed.clear()
+        told = error.args[0]
+        log.warning("transaction failed, its trades are written again: %s", why(error))
+        try:
+            if self._begun and told.txn_requires_abort():
+                self._producer.abort_transaction(INIT_S)
+                return
+        except KafkaException as worse:
+            told = worse.args[0]
+        if told.fatal() or not told.retriable():
+            self._producer = self._make_producer()
+            self._begun = False

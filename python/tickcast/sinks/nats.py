@@ -1,0 +1,122 @@
+"""``nats://`` and ``jetstream://`` as sinks: a message a trade, JetStream's each once by its trade id."""
+
+import asyncio
+import re
+import threading
+import time
+
+from tickcast import urls
+from tickcast._core import Hold, NatsPublisher
+from tickcast.errors import SourceError
+from tickcast.servers import server_list
+from tickcast.sinks.headers import Headers
+
+__all__ = ["NatsSink", "subject_token"]
+
+MAX_TRADES = 4096
+WAIT_S = 0.2
+FLUSH_S = 1.0
+RETRY_S = 1.0
+
+
+class NatsSink:
+    """Follows the tape and confirms what the server has acknowledged.
+
+    JetStream drops what it has already by ``Nats-Msg-Id``, the trade id, within the stream's duplicate window (by
+    default 2 minutes): a crash doubles nothing that is made good within it. Core NATS keeps nothing and acknowledges
+    nothing: a trade counts as written once the connection has taken it.
+    """
+
+    def __init__(self, url: urls.NatsSink | urls.JetStreamSink, hold: Hold, headers: Headers) -> None:
+        self._url, self._hold, self._headers = url, hold, headers
+        self._state = "live"
+        self._writing = threading.Lock()
+        self._closed = False
+        self._failures = 0
+        self._by_instrument = "*" in url.subject.split(".")
+        stream = url.stream if isinstance(url, urls.JetStreamSink) else None
+        self._is_stream = isinstance(url, urls.JetStreamSink)
+        self._publisher = NatsPublisher(
+            server_list(url.server), url.subject.replace("*", "-"), jetstream=self._is_stream, stream=stream
+        )
+
+    @property
+    def lag(self) -> int:
+        """Trades on the tape that the server has yet to acknowledge."""
+        return self._hold.lag
+
+    @property
+    def state(self) -> str:
+        """``live``, or why nothing can be written."""
+        return self._state
+
+    async def run(self) -> None:
+        """Follow the tape until cancelled."""
+        while True:
+            if not await asyncio.to_thread(self._write_some, WAIT_S):
+                await asyncio.sleep(RETRY_S)
+
+    async def close(self, *, drain_s: float) -> None:
+        """Write what is still on the tape, for at most ``drain_s`` seconds, and disconnect."""
+        end = time.monotonic() + drain_s
+        while self.lag and time.monotonic() < end:
+            if not await asyncio.to_thread(self._write_some, 0.0):
+                await asyncio.sleep(0.05)
+        self._closed = True
+        await asyncio.to_thread(self._publisher.close)
+
+    def _write_some(self, wait_s: float) -> bool:
+        """Write what has come; False when the server refused."""
+        with self._writing:
+            return self._closed or self._write_next(wait_s)
+
+    def _write_next(self, wait_s: float) -> bool:
+        messages, last, _, _ = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format)
+        try:
+            self._publish(messages)
+            self._flush()
+        except SourceError as error:
+            self._state = str(error)
+            return False
+        figures = self._publisher.published()
+        failures = int(figures["failed"] or 0)
+        if failures > self._failures or self._closed:
+            self._failures = failures
+            self._state = f"refused by {self._publisher.url}: {figures['last_failure']}"
+            return False
+        self._state = "live"
+        self._hold.confirm(last)
+        return True
+
+    def _publish(self, messages: list[tuple[str, bytes, str, int, int]]) -> None:
+        """Hand everything over, waiting for room as long as need be."""
+        while messages and not self._closed:
+            accepted = self._publisher.publish(
+                [payload for _, payload, _, _, _ in messages],
+                subjects=[self._subject(key) for key, _, _, _, _ in messages] if self._by_instrument else None,
+                message_ids=[trade_id for _, _, trade_id, _, _ in messages] if self._is_stream else None,
+                message_headers=[self._headers.of(i, sequence, rules) for _, _, i, sequence, rules in messages],
+                timeout=FLUSH_S,
+            )
+            messages = messages[accepted:]
+            if messages:
+                self._wait_word()
+
+    def _flush(self) -> None:
+        while not self._closed:
+            try:
+                self._publisher.flush(FLUSH_S)
+                return
+            except TimeoutError:
+                self._wait_word()
+
+    def _wait_word(self) -> None:
+        self._state = f"no answer of {self._publisher.url}, {self._hold.lag} trades wait: {self._publisher.state()[2]}"
+
+    def _subject(self, instrument: str) -> str:
+        return self._url.subject.replace("*", subject_token(instrument))
+
+
+def subject_token(instrument: str) -> str:
+    """Return an instrument as one token of a subject: what may not stand in it becomes ``_``."""
+    return re.sub(r"[\s.*>/\\]", "_", instrument) or "_"

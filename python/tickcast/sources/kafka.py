@@ -1,0 +1,541 @@
+"""``kafka://``: a topic read by a consumer group, in a thread; messages are decoded by batch, in Rust.
+
+The group spreads the partitions over its processors. A processor that is given a partition first reads again what the
+windows of its instruments hold, silently, from the offset that was saved with the last commit; trades go out only from
+the committed position on. So a processor that takes over computes what the one before it would have.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from tickcast import urls
+from tickcast._core import Batch, Decoder
+from tickcast.errors import SourceError
+from tickcast.kafka import Ownership, client_settings, log_stream, why
+from tickcast.sources.base import Position, SourceState
+
+__all__ = ["KafkaSource", "commit_note"]
+
+log = logging.getLogger("tickcast.kafka")
+
+TAKE, TAKE_S = 500, 0.005
+"""Messages taken from librdkafka at a time, and the longest wait for so many: what a lone one may wait."""
+COMMIT_S = 0.5
+"""Pause between two commits."""
+DRAIN_S = 5.0
+"""How long a partition that is taken away is waited for, until tape and sinks have what was read of it."""
+MOST_MESSAGES, MOST_BYTES = 65_536, 64 * 1024 * 1024
+"""What may wait to be decoded; beyond it the partitions are paused, while the group goes on to be polled."""
+BYTES_PER_ROW = 40
+"""No tick is much shorter: bounds the rows of a batch before it is decoded."""
+RETRY_S = 1.0
+WINDOWS_DEEP = 2
+"""How many holds before the first message the log is read where no commit says it."""
+
+
+class Shelf:
+    """Messages of one partition that wait to be decoded, and how far the partition has come."""
+
+    def __init__(self, resume: int) -> None:
+        self.resume = resume
+        """First offset whose trades go out; what lies before only fills the windows."""
+        self.messages: deque[Message] = deque()
+        self.is_fresh = True
+        """Nothing has been handed out: the windows of its instruments begin anew."""
+        self.taken = -1
+        """Last offset handed out for trades."""
+        self.saved = -1
+        """Last offset that tape and sinks have."""
+        self.committed: tuple[int, str] | None = None
+        self.wanted: tuple[int, str] | None = None
+        """Offset to commit, with its note."""
+
+
+class KafkaSource:
+    """A member of a consumer group. Reconnects by itself, for ever.
+
+    Args:
+        url: The topic.
+        options: Settings of librdkafka.
+        instance: Name of this member for ever.
+        hold_ns: How long windows hold ticks, ns.
+        volume_scale: Volumes are multiplied by this power of ten.
+        scales: Scales of single instruments.
+    """
+
+    live = True
+    positioned = True
+
+    def __init__(  # noqa: PLR0917 (made in one place)
+        self,
+        url: urls.Kafka,
+        options: dict[str, str],
+        instance: str,
+        hold_ns: int,
+        volume_scale: int,
+        scales: dict[str, int],
+    ) -> None:
+        self._url, self._options, self._instance, self._hold_ns = url, options, instance, hold_ns
+        self._decoder = Decoder(format=url.format, volume_scale=volume_scale, volume_scales=scales)
+        self.ownership = Ownership()
+        self._state = SourceState.now("reconnecting", "not connected yet")
+        self._lock = threading.Condition()
+        self._shelves: dict[int, Shelf] = {}
+        self._waiting = self._waiting_bytes = 0
+        self._stream = 0
+        self._tape: dict[tuple[int, int], int] = {}
+        self._error: SourceError | None = None
+        self._closing = threading.Event()
+        self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._consumer: Consumer | None = None
+        self._forget: Callable[[int, int], Awaitable[None]] | None = None
+        self.commits = not url.exactly_once
+        """Whether the source commits; else the sink does, with its transactions."""
+
+    def attach(self, forget: Callable[[int, int], Awaitable[None]]) -> None:
+        """Learn how to empty the windows of a partition's instruments, in order with what was handed out."""
+        self._forget = forget
+
+    async def open(self, positions: Sequence[Position]) -> None:
+        """Begin to connect and to join the group."""
+        self._tape = {(stream, partition): offset for stream, partition, offset, _ in positions}
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="kafka-source", daemon=True)
+        self._thread.start()
+
+    async def next(self, max_rows: int) -> Batch | None:
+        """Wait for messages and return those of one partition.
+
+        Raises:
+            SourceError: The brokers refuse, and trying again would not help.
+        """
+        while True:
+            self._news.clear()
+            found = self._next_partition()
+            if found is None:
+                if self._error is not None:
+                    raise self._error
+                await self._news.wait()
+                continue
+            partition, shelf = found
+            if shelf.is_fresh:
+                shelf.is_fresh = False
+                if self._forget is not None:
+                    await self._forget(self._stream, partition)
+            messages, silent = self._take(shelf, max_rows)
+            if messages:
+                return self._decoder.decode(messages, stream=self._stream, partition=partition, silent=silent)
+
+    async def saved(self, position: Position, lowest: int | None) -> None:
+        """Note that tape and sinks have everything up to `position`; committed soon."""
+        stream, partition, offset, _ = position
+        with self._lock:
+            shelf = self._shelves.get(partition)
+            if stream != self._stream or shelf is None or offset <= shelf.saved:
+                return
+            shelf.saved = offset
+            shelf.wanted = (offset + 1, commit_note(lowest))
+            self._lock.notify_all()
+
+    def state(self) -> SourceState:
+        """Return where the connection stands."""
+        return self._state
+
+    @property
+    def lost(self) -> int:
+        """Nothing gets lost that the log still has."""
+        return 0
+
+    async def close(self) -> None:
+        """Commit what is saved, and leave; the partitions stay reserved for this member until its session ends."""
+        self._closing.set()
+        with self._lock:
+            self._lock.notify_all()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, 10.0)
+
+    def group_metadata(self) -> Any:  # noqa: ANN401 (librdkafka's own, opaque)
+        """Return what a transaction needs to commit positions for the group; None before the source is connected."""
+        return self._consumer.consumer_group_metadata() if self._consumer is not None else None
+
+    def look_again(self) -> None:
+        """Ask what the group has committed: from there on sinks have to write.
+
+        Raises:
+            KafkaException: The brokers don't answer.
+        """
+        if self._consumer is None:
+            return
+        with self._lock:
+            asked = [TopicPartition(self._url.topic, partition) for partition in self._shelves]
+        for known in self._consumer.committed(asked, timeout=5.0) if asked else []:
+            if known.error is not None:
+                raise KafkaException(known.error)
+            with self._lock:
+                if known.offset >= 0 and known.partition in self._shelves:
+                    self.ownership.take({(self._stream, known.partition): known.offset})
+
+    @property
+    def group(self) -> str:
+        """Name of the consumer group."""
+        return self._url.group
+
+    @property
+    def instance(self) -> str:
+        """Name of this member."""
+        return self._url.instance or self._instance
+
+    @property
+    def topic(self) -> str:
+        """Name of the topic."""
+        return self._url.topic
+
+    def _next_partition(self) -> tuple[int, Shelf] | None:
+        """Choose the partition whose oldest message has waited longest, as the broker's time has it."""
+        with self._lock:
+            filled = [(shelf.messages[0].timestamp()[1], at) for at, shelf in self._shelves.items() if shelf.messages]
+            if not filled:
+                return None
+            partition = min(filled)[1]
+            return partition, self._shelves[partition]
+
+    def _take(self, shelf: Shelf, max_rows: int) -> tuple[list[Message], bool]:
+        """Take messages off a shelf: either such whose trades go out, or such that only fill the windows."""
+        taken: list[Message] = []
+        size = 0
+        with self._lock:
+            silent = bool(shelf.messages) and offset_of(shelf.messages[0]) < shelf.resume
+            while shelf.messages and len(taken) < max_rows and size < max_rows * BYTES_PER_ROW:
+                if silent and offset_of(shelf.messages[0]) >= shelf.resume:
+                    break
+                message = shelf.messages.popleft()
+                size += len(message)
+                taken.append(message)
+            self._waiting -= len(taken)
+            self._waiting_bytes -= size
+            if taken and not silent:
+                shelf.taken = offset_of(taken[-1])
+        return taken, silent
+
+    # Below: the thread.
+
+    def _run(self) -> None:
+        try:
+            if self._connect():
+                self._read()
+        except SourceError as error:
+            self._error = error
+        except KafkaException as error:
+            self._error = SourceError(f"{urls.mask(self._shown)}: {why(error)}")
+        except Exception as error:
+            log.exception("the Kafka source has failed")
+            self._error = SourceError(f"{urls.mask(self._shown)}: {type(error).__name__}: {error}")
+        finally:
+            if self._consumer is not None:
+                self._commit(self._consumer, wait=True)
+                self._closing.set()
+                with contextlib.suppress(KafkaException, RuntimeError):
+                    self._consumer.close()
+            self._tell()
+
+    @property
+    def _shown(self) -> str:
+        return f"kafka://{self._url.servers}/{self._url.topic}"
+
+    def _connect(self) -> bool:
+        """Find out who the topic is, and join the group; False if closed meanwhile."""
+        while not self._closing.is_set():
+            try:
+                self._stream = log_stream(self._url, self._options)
+                break
+            except (KafkaException, TimeoutError) as error:
+                self._enter("reconnecting", f"{self._shown}: {why(error)}")
+                self._closing.wait(RETRY_S)
+        else:
+            return False
+        self._consumer = Consumer(
+            {
+                "group.id": self._url.group,
+                "group.instance.id": self.instance,
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": 6000,
+                "heartbeat.interval.ms": 1500,
+                "auto.offset.reset": "latest" if self._url.start == "new" else "earliest",
+                "isolation.level": "read_committed",
+                "queued.max.messages.kbytes": 16_384,
+                "fetch.error.backoff.ms": 50,
+                "allow.auto.create.topics": False,
+                **client_settings(self._url, self._options),
+                "enable.auto.commit": False,
+                "error_cb": self._on_error,
+                "on_commit": self._on_commit,
+            }
+        )
+        self._enter("live", f"joining group {self._url.group} at {self._shown}")
+        self._consumer.subscribe(
+            [self._url.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        return True
+
+    def _read(self) -> None:
+        consumer = self._consumer
+        assert consumer is not None
+        paused, last_commit = False, time.monotonic()
+        while not self._closing.is_set():
+            for message in consumer.consume(TAKE, TAKE_S):
+                self._put(message)
+            if self._waiting:
+                self._tell()
+            if self.commits and time.monotonic() - last_commit >= COMMIT_S:
+                last_commit = time.monotonic()
+                self._commit(consumer, wait=False)
+            paused = self._relieve(consumer, paused)
+
+    def _put(self, message: Message) -> None:
+        error = message.error()
+        if error is not None:
+            self._on_error(error)
+            return
+        if self._state.state != "live":
+            self._enter("live", f"reading {self._shown}")
+        with self._lock:
+            shelf = self._shelves.get(partition_of(message))
+            if shelf is not None:
+                shelf.messages.append(message)
+                self._waiting += 1
+                self._waiting_bytes += len(message)
+
+    def _relieve(self, consumer: Consumer, paused: bool) -> bool:
+        """Pause all partitions while too much waits, or let them go on; return whether they are paused."""
+        full = self._waiting > MOST_MESSAGES or self._waiting_bytes > MOST_BYTES
+        if full and not paused:
+            consumer.pause(consumer.assignment())
+            return True
+        if paused and self._waiting < MOST_MESSAGES // 2 and self._waiting_bytes < MOST_BYTES // 2:
+            consumer.resume(consumer.assignment())
+            return False
+        return paused
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        placed = self._patiently(lambda: self._place(consumer, partitions))
+        if placed is None:
+            return
+        consumer.incremental_assign(placed)
+        log.info("partitions assigned: %s", ", ".join(f"{p.partition} from {p.offset}" for p in placed) or "none")
+        self._enter("live", f"reading {self._shown}, partitions {sorted(self._shelves)}")
+        self._tell()
+
+    def _place(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Decide from where to read each partition, and from where on trades go out."""
+        first = self.ownership.is_first
+        placed: list[TopicPartition] = []
+        shelves: dict[int, Shelf] = {}
+        owned: dict[tuple[int, int], int] = {}
+        for known in consumer.committed(partitions, timeout=5.0) if partitions else []:
+            if known.error is not None:
+                raise KafkaException(known.error)
+            committed = known.offset if known.offset >= 0 else None
+            # What the tape has goes on from there; but the sinks may have let it go if it is not the first assignment.
+            on_tape = self._tape.get((self._stream, known.partition)) if first else None
+            resume = max(committed or 0, on_tape + 1 if on_tape is not None else 0)
+            read_from = self._read_from(consumer, known, committed, resume)
+            shelves[known.partition] = Shelf(resume)
+            owned[self._stream, known.partition] = committed or 0
+            placed.append(TopicPartition(self._url.topic, known.partition, read_from))
+        with self._lock:
+            self._shelves.update(shelves)
+        if owned:
+            self.ownership.take(owned)
+        return placed
+
+    def _read_from(self, consumer: Consumer, known: TopicPartition, committed: int | None, resume: int) -> int:
+        """Return the offset from which the windows can be had as they were at `resume`."""
+        if resume == 0:
+            return OFFSET_END if self._url.start == "new" and committed is None else OFFSET_BEGINNING
+        lowest = noted_lowest(known.metadata)
+        if lowest is not None:
+            return min(lowest, resume)
+        if committed is None and self._url.start == "all":
+            # Killed before its first commit: the windows hold what there is from the beginning.
+            return OFFSET_BEGINNING
+        return self._by_broker_time(consumer, known.partition, resume)
+
+    def _by_broker_time(self, consumer: Consumer, partition: int, resume: int) -> int:
+        """Return the offset of the message two holds before the one at `resume`."""
+        settings = client_settings(self._url, self._options) | {"group.id": f"{self._url.group}-look"}
+        looking = Consumer({**settings, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
+        try:
+            looking.assign([TopicPartition(self._url.topic, partition, resume - 1)])
+            found = looking.consume(1, 3.0)
+        finally:
+            looking.close()
+        if not found or found[0].error() is not None:
+            return resume
+        back_ms = found[0].timestamp()[1] - WINDOWS_DEEP * self._hold_ns // 1_000_000
+        asked = TopicPartition(self._url.topic, partition, max(0, back_ms))
+        offset = consumer.offsets_for_times([asked], timeout=5.0)[0].offset
+        return min(offset, resume) if offset >= 0 else resume
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._clear(partitions)
+        if not self._closing.is_set():
+            self._drain([p.partition for p in partitions])
+        if self.commits:
+            self._commit(consumer, wait=True)
+        self._let_go(partitions)
+        with contextlib.suppress(KafkaException):
+            consumer.incremental_unassign(partitions)
+        log.info("partitions revoked: %s", ", ".join(str(p.partition) for p in partitions))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._clear(partitions)
+        self._let_go(partitions)
+        with contextlib.suppress(KafkaException):
+            consumer.incremental_unassign(partitions)
+        log.warning("partitions lost: %s", ", ".join(str(p.partition) for p in partitions))
+
+    def _clear(self, partitions: list[TopicPartition]) -> None:
+        """Throw away what waits of these partitions: whoever has them next reads it."""
+        with self._lock:
+            for known in partitions:
+                shelf = self._shelves.get(known.partition)
+                if shelf is not None:
+                    self._waiting -= len(shelf.messages)
+                    self._waiting_bytes -= sum(map(len, shelf.messages))
+                    shelf.messages.clear()
+
+    def _drain(self, partitions: list[int]) -> None:
+        """Wait until tape and sinks have what was handed out of these partitions."""
+
+        def drained() -> bool:
+            shelves = [self._shelves[p] for p in partitions if p in self._shelves]
+            return self._closing.is_set() or all(shelf.saved >= shelf.taken for shelf in shelves)
+
+        with self._lock:
+            if not self._lock.wait_for(drained, DRAIN_S):
+                log.warning("sinks have not taken all of partitions %s: their next owner goes over it", partitions)
+
+    def _let_go(self, partitions: list[TopicPartition]) -> None:
+        with self._lock:
+            for known in partitions:
+                self._shelves.pop(known.partition, None)
+        for known in partitions:
+            self.ownership.drop(self._stream, known.partition)
+
+    def _commit(self, consumer: Consumer, *, wait: bool) -> None:
+        if not self.commits:
+            return
+        with self._lock:
+            wanted = {p: s.wanted for p, s in self._shelves.items() if s.wanted and s.wanted != s.committed}
+            for partition, note in wanted.items():
+                self._shelves[partition].committed = note
+        offsets = [TopicPartition(self._url.topic, p, at, note) for p, (at, note) in wanted.items()]
+        if not offsets:
+            return
+        try:
+            if wait:
+                consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            self._on_commit(error.args[0], offsets)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """Try again soon what could not be committed, such as in the middle of a rebalance."""
+        failed = [p for p in partitions if error is not None or p.error is not None]
+        if failed:
+            log.debug("commit failed: %s", error or failed[0].error)
+        with self._lock:
+            for known in failed:
+                if known.partition in self._shelves:
+                    self._shelves[known.partition].committed = None
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            if error.code() == KafkaError.FENCED_INSTANCE_ID:
+                what = f"another processor is member {self.instance} of group {self.group}"
+                self._error = SourceError(f"{self._shown}: {what}; give each an instance of its own")
+            else:
+                self._error = SourceError(f"{self._shown}: {error.str()}")
+            self._closing.set()
+        elif error.code() in REFUSALS:
+            self._error = SourceError(f"{self._shown}: {error.str()}")
+            self._closing.set()
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._enter("reconnecting", f"{self._shown}: {error.str()}")
+        else:
+            log.debug("librdkafka: %s", error.str())
+
+    def _patiently(self, attempt: Callable[[], list[TopicPartition]]) -> list[TopicPartition] | None:
+        """Try until the brokers answer; None if closed meanwhile."""
+        while not self._closing.is_set():
+            try:
+                return attempt()
+            except KafkaException as error:
+                self._enter("reconnecting", f"{self._shown}: {why(error)}")
+                self._closing.wait(RETRY_S / 4)
+        return None
+
+    def _enter(self, state: str, detail: str) -> None:
+        since = self._state.since if self._state.state == state else time.time_ns()
+        self._state = SourceState(state, since, detail)
+
+    def _tell(self) -> None:
+        """Wake whoever waits for messages."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._news.set)
+
+
+REFUSALS = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+"""What trying again does not mend."""
+
+_NOTE = "tickcast lowest="
+
+
+def commit_note(lowest: int | None) -> str:
+    """Return the text that is saved with a commit: the lowest offset that a window still holds."""
+    return "" if lowest is None else f"{_NOTE}{lowest}"
+
+
+def noted_lowest(note: str | None) -> int | None:
+    """Return the lowest offset that a commit's text names; None if it was not written by us."""
+    text = (note or "").removeprefix(_NOTE)
+    return int(text) if note and text != note and text.isdigit() else None
+
+
+def offset_of(message: Message) -> int:
+    """Return a message's offset, which every message that was received has."""
+    offset = message.offset()
+    return OFFSET_INVALID if offset is None else offset
+
+
+def partition_of(message: Message) -> int:
+    """Return a message's partition, which every message that was received has."""
+    partition = message.partition()
+    return -1 if partition is None else partition

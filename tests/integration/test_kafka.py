@@ -1,0 +1,101 @@
+"""``kafka://`` against a real broker: formats, order, headers, oddities of topics, taking up after an end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("confluent_kafka")
+
+from fixtures.kafka import KafkaServer
+from fixtures.processes import Programs
+from fixtures.topics import Publisher, Topic, as_batch, as_json, as_proto, make_ticks, trade_of
+
+pytestmark = pytest.mark.kafka
+
+
+def process(programs: Programs, run_dir: Path, source: str, sink: str, *more: str):
+    program = programs.tickcast(
+        "process", "--source", source, "--sink", sink, "--run-dir", str(run_dir), "--set", "tape.bytes=16MiB", *more
+    )
+    program.expect("ready", 30)
+    return program
+
+
+def test_ticks_of_every_format_come_out_as_trades(kafka_server: KafkaServer, programs: Programs, run_dir: Path) -> None:
+    kafka_server.create_topic("formats", 4)
+    kafka_server.create_topic("formats-out", 4)
+    ticks = make_ticks(3000)
+    publisher = Publisher(kafka_server.address, "formats")
+    for at in range(0, 1000):
+        publisher.send(as_proto(ticks[at]), key=ticks[at][0])
+    for at in range(1000, 2000):
+        publisher.send(as_json(ticks[at]), key=ticks[at][0])
+    publisher.send(as_batch(ticks[2000:]), key="many", **{"tickcast-format": "proto-batch"})
+    publisher.flush()
+    address = kafka_server.address
+    program = process(programs, run_dir, f"kafka://{address}/formats?group=f", f"kafka://{address}/formats-out")
+    messages = Topic(address, "formats-out").read(3000, 30)
+    assert program.end() == 0
+    assert len(messages) == 3000
+    trades = [trade_of(message) for message in messages]
+    assert len({trade["tradeId"] for trade in trades}) == 3000
+    expected = sorted((name, price, str(volume), str(time_ns)) for name, price, volume, time_ns in ticks)
+    assert sorted((t["instrumentId"], t["price"], t["volume"], t["timestampNs"]) for t in trades) == expected
+    for message in messages:
+        headers = {name: value.decode() for name, value in message.headers()}
+        assert headers["tickcast-trade-id"] == trade_of(message)["tradeId"]
+        assert headers["tickcast-format"] == "json"
+        assert headers["tickcast-rules"].startswith("screen@")
+        assert message.key().decode() == trade_of(message)["instrumentId"]
+    assert sorted(int(dict(m.headers())["tickcast-sequence"]) for m in messages) == list(range(1, 3001))
+
+
+def test_a_topic_with_tombstones_null_keys_and_new_partitions_does_no_harm(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path
+) -> None:
+    address = kafka_server.address
+    kafka_server.create_topic("odd", 1)
+    kafka_server.create_topic("odd-out", 2)
+    publisher = Publisher(address, "odd")
+    tick = ("AAPL", 10.0, 5, 1_700_000_000_000_000_000)
+    publisher.send(None, key="AAPL")
+    publisher.send(as_proto(tick))
+    publisher.flush()
+    topic = Topic(address, "odd-out")
+    program = process(programs, run_dir, f"kafka://{address}/odd?group=o", f"kafka://{address}/odd-out")
+    topic.read(1, 20)
+    kafka_server.grow_topic("odd", 3)
+    grown = Publisher(address, "odd")
+    for number in range(30):
+        grown.send(as_proto((f"SYM{number:02d}", 10.0, 5, 1_700_000_000_000_000_000 + number)), key=f"SYM{number:02d}")
+    grown.flush()
+    messages = topic.read(31, 30)
+    assert {trade_of(m)["instrumentId"] for m in messages} == {"AAPL", *(f"SYM{n:02d}" for n in range(30))}
+    assert all(trade_of(m)["status"] == "VALID" for m in messages)
+    assert program.end() == 0
+
+
+def test_undecodable_messages_end_in_the_dead_letters(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path
+) -> None:
+    address = kafka_server.address
+    kafka_server.create_topic("broken", 1, max_message_bytes="20000000")
+    kafka_server.create_topic("broken-out", 1)
+    good = as_proto(("AAPL", 10.0, 5, 1_700_000_000_000_000_000))
+    bad = [good[:5], b'{"instrumentId": 7, "price": 1, "volume": 2}', b"\xff" * 10_000_000, b""]
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": address, "message.max.bytes": 20_000_000})
+    for payload in [*bad, good]:
+        producer.produce("broken", payload, "AAPL", headers={"who": "us"})
+    assert producer.flush(30) == 0
+    program = process(programs, run_dir, f"kafka://{address}/broken?group=b", f"kafka://{address}/broken-out")
+    messages = Topic(address, "broken-out").read(1, 30)
+    assert trade_of(messages[0])["instrumentId"] == "AAPL"
+    assert program.end() == 0
+    letters = [json.loads(line) for line in (run_dir / "dead-letters.jsonl").read_text().splitlines()]
+    assert [letter["offset"] for letter in letters] == [0, 1, 2, 3]
+    import base64
+
+    assert [base64.b64decode(letter["payload"]) for letter in letters] == bad
