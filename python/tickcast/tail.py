@@ -1,4 +1,6 @@
-"""A client of the gateway's ``tickcast.v1.json``: follows the tape, and takes it up again after a lost connection.
+"""``tickcast tail``: follows the tape, and takes it up again after a lost connection.
+
+A gateway speaks ``tickcast.v1.json``; a processor (``grpc://``) is asked through `tickcast.client`.
 
 What it has seen is told by the ranges of sequences that frames and gaps state, not by the trades in them, so a filtered
 subscription resumes as exactly as a full one. Close codes from 4500 on say "don't come back"; everything else is tried
@@ -27,6 +29,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from tickcast.config import Config
 from tickcast.errors import ConfigError, TickcastError
 from tickcast.rundir import GatewayInfo, RunDir, read_announcement
+from tickcast.urls import parse_source
 
 __all__ = ["Message", "Subscription", "follow", "print_lines", "show_table", "socket_url"]
 
@@ -83,7 +86,8 @@ def socket_url(url: str | None, config: Config) -> str:
     """Return the WebSocket address of a gateway.
 
     Args:
-        url: An ``http``, ``https``, ``ws`` or ``wss`` address, or host:port; None: the gateway of the run directory.
+        url: An ``http``, ``https``, ``ws``, ``wss`` or ``grpc`` address, or host:port; None: the gateway of the run
+            directory.
         config: Names run directory, host and port.
 
     Raises:
@@ -94,6 +98,9 @@ def socket_url(url: str | None, config: Config) -> str:
         host, port = (info.host, info.port) if info else (config.web.host, config.web.port)
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         url = f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+    if url.startswith("grpc:"):
+        parse_source(url)
+        return url
     parts = urlsplit(url if "://" in url else f"ws://{url}")
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     if scheme not in ("ws", "wss") or not parts.netloc:
@@ -108,6 +115,11 @@ async def follow(subscription: Subscription) -> AsyncGenerator[Message, None]:
         TickcastError: The first connection is refused, or the gateway says not to come back.
         OSError: Nothing answers the first connection.
     """
+    if subscription.url.startswith("grpc:"):
+        async with aclosing(_follow_processor(subscription)) as said:
+            async for message in said:
+                yield message
+        return
     place = _Place(subscription.from_seq)
     pause_s, connected = _FIRST_PAUSE_S, False
     while True:
@@ -136,6 +148,33 @@ async def follow(subscription: Subscription) -> AsyncGenerator[Message, None]:
         yield {"type": "lost"}
         await asyncio.sleep(retry_after_s + random.uniform(0, pause_s))
         pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+
+
+async def _follow_processor(subscription: Subscription) -> AsyncGenerator[Message, None]:
+    """Yield what a processor says, in the words of a gateway."""
+    from tickcast import client  # noqa: PLC0415 (grpc takes its time to import)
+
+    asked = client.subscribe(
+        subscription.url,
+        subscription.instruments or None,
+        status=subscription.statuses or None,
+        from_seq=subscription.from_seq,
+        snapshot=subscription.snapshot,
+        token=subscription.token,
+    )
+    async with aclosing(asked.frames()) as frames:
+        async for item in frames:
+            match item:
+                case client.Batch():
+                    yield {"type": "trades", "trades": [trade.plain() for trade in item.trades()]}
+                case client.Snapshot():
+                    yield {"type": "snapshot", "trades": [trade.plain() for trade in item.batch.trades()]}
+                case client.Gap():
+                    yield {"type": "gap", "from": item.first, "to": item.last, "why": item.why}
+                case client.Status():
+                    yield {"type": "status", "source": item.source, "state": item.state}
+                case client.Lost():
+                    yield {"type": "lost"}
 
 
 async def _connection(subscription: Subscription, place: _Place) -> AsyncGenerator[Message, None]:

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from tickcast import exits
-from tickcast.cli.live import tail
+from tickcast.cli.live import send, tail
 from tickcast.cli.offline import replay
 from tickcast.cli.running import demo, gateway, process, serve
 from tickcast.cli.showing import config, version
@@ -32,7 +32,7 @@ def commands() -> None:
     """  # noqa: D301 (click reads the character)
 
 
-for command in (demo, serve, process, gateway, replay, tail, config, version):
+for command in (demo, serve, process, gateway, replay, tail, send, config, version):
     commands.add_command(command)
 
 

@@ -1,13 +1,14 @@
-"""``tail``: the trades of a running gateway in the terminal."""
+"""``tail``: the trades of a running tickcast in the terminal. ``send``: ticks to it, and verdicts back."""
 
 import asyncio
 import sys
 
 import click
 
+from tickcast import exits
 from tickcast.cli.options import configured, read_config
 
-__all__ = ["tail"]
+__all__ = ["send", "tail"]
 
 
 @click.command(short_help="Watch the trades of a running gateway.")
@@ -41,8 +42,9 @@ def tail(
 ) -> None:
     """Watch the trades of a running gateway: a live table on a terminal, JSON lines elsewhere.
 
-    URL is the gateway's address (http:// or ws://); without it the gateway of this machine's run directory is asked. A
-    lost connection is taken up again where it broke; trades that can't be had any more are announced on stderr.
+    URL is the address of a gateway (http:// or ws://) or of a processor (grpc://HOST:PORT); without it the gateway of
+    this machine's run directory is asked. A lost connection is taken up again where it broke; trades that can't be had
+    any more are announced on stderr.
     """
     from tickcast import tail as watching  # noqa: PLC0415
 
@@ -56,3 +58,22 @@ def tail(
     )
     show = watching.print_lines if as_json or not sys.stdout.isatty() else watching.show_table
     asyncio.run(show(subscription, count))
+
+
+@click.command(short_help="Send ticks from a file or stdin, and show their verdicts.")
+@click.argument("url", metavar="URL")
+@click.argument("path", metavar="[FILE]", required=False, default="-")
+@configured("run_dir")
+def send(*, url: str, path: str, **options: object) -> None:
+    """Send ticks to a running tickcast and print each verdict as a JSON line, in order; a summary goes to stderr.
+
+    URL is a processor's (grpc://HOST:PORT: the stream has windows of its own), or a gateway's (http:// or ws://: judged
+    against the shared windows without entering them, at most 200 a second). FILE, or stdin, holds CSV with the header
+    instrument_id,price,volume,timestamp_ns (gzip'd or not), or JSON lines.
+    """
+    from tickcast import send as sending  # noqa: PLC0415
+
+    config = read_config(options)
+    failed = asyncio.run(sending.send(url, path, token=config.web.auth_token))
+    if failed:
+        raise SystemExit(exits.FAILED)

@@ -118,14 +118,14 @@ class Subscription:
 
     async def batches(self) -> AsyncGenerator[Batch | Gap, None]:
         """Yield trades in batches of columns, as they come in frames, and gaps. Raises what `trades` does."""
-        async with aclosing(self._items()) as items:
+        async with aclosing(self.frames()) as items:
             async for item in items:
                 if isinstance(item, Batch | Gap):
                     yield item
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield trades one by one, and all that happens between them. Raises what `trades` does."""
-        async with aclosing(self._items()) as items:
+        async with aclosing(self.frames()) as items:
             async for item in items:
                 if isinstance(item, Batch):
                     for trade in self._one_by_one(item):
@@ -140,7 +140,8 @@ class Subscription:
             yield trade
         self._seen(batch.last_seq)
 
-    async def _items(self) -> AsyncGenerator[Batch | Gap | Status | Snapshot | Lost, None]:
+    async def frames(self) -> AsyncGenerator[Batch | Gap | Status | Snapshot | Lost, None]:
+        """Yield trades in batches of columns, and all that happens between them. Raises what `trades` does."""
         connected = False
         while True:
             try:

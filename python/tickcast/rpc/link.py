@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -18,7 +18,7 @@ from tickcast.rpc import tape_pb2 as pb
 from tickcast.rpc.status import detail, retry_after_s
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterable
 
     from tickcast import urls
 
@@ -150,6 +150,11 @@ class TapeLink:
         except grpc.aio.AioRpcError as error:
             raise _explained(error, self._target) from None
         return response
+
+    def stream(self, method: str, messages: AsyncGenerator[bytes, None]) -> AsyncIterable[bytes]:
+        """Call a method that takes and gives a stream of messages, as bytes."""
+        make: Any = self._opened.stream_stream(method)
+        return cast("AsyncIterable[bytes]", make(messages, metadata=self._metadata))
 
     async def frames(self, request: pb.SubscribeRequest) -> AsyncGenerator[pb.Frame, None]:
         """Yield what the server sends until the connection is lost. Never ends otherwise.
