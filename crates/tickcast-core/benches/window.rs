@@ -2,6 +2,9 @@
 //! 200, in order, with 20 ms of jitter, and shuffled within ten minutes; verdicts lag 4,096 ticks behind, as in the
 //! processor. The time is that of the thread on its core, so that other work on the machine does not count.
 
+mod clock;
+
+use clock::thread_time;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -110,14 +113,6 @@ fn round(run: &mut Run, ticks: &mut [Tick]) -> Duration {
     let later_ns = ticks.len() as i64 * (SECOND_NS / RATE);
     ticks.iter_mut().for_each(|t| t.timestamp_ns += later_ns);
     spent
-}
-
-/// CPU time of this thread.
-fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a timespec that lives through the call, which only writes to it.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 criterion_group!(benches, windows);

@@ -168,6 +168,8 @@ impl Judge {
     /// their arrival refused; a recorded file has neither, a tick without a timestamp is refused there.
     pub fn begin(&mut self, ticks: TickBatch, broken: Vec<Broken>, origin: Origin, live: bool) -> Pending {
         let mut p = self.screened(ticks, broken, origin, live);
+        p.rules_vwap.reserve_exact(p.passed.len());
+        p.event_clock_ns.reserve_exact(p.passed.len());
         let mut tickets = Vec::with_capacity(p.passed.len());
         for i in 0..p.passed.len() {
             let code = p.instrument[i] as u32;
@@ -299,7 +301,17 @@ impl Judge {
     fn screened(&mut self, mut ticks: TickBatch, broken: Vec<Broken>, origin: Origin, live: bool) -> Pending {
         let n = ticks.len();
         let mut broken = broken.into_iter().peekable();
-        let mut p = Pending { flags: vec![0; n], ..Pending::default() };
+        let mut p = Pending {
+            flags: vec![0; n],
+            passed: Vec::with_capacity(n),
+            price: Vec::with_capacity(n),
+            volume: Vec::with_capacity(n),
+            timestamp_ns: Vec::with_capacity(n),
+            instrument: Vec::with_capacity(n),
+            ..Pending::default()
+        };
+        // What the screen says of an id, and its code, are looked up once a batch.
+        let mut bands: Vec<Option<(f64, f64)>> = vec![None; ticks.names.len()];
         let mut codes: Vec<Option<u32>> = vec![None; ticks.names.len()];
         for row in 0..n {
             let message = ticks.message[row] as usize;
@@ -317,9 +329,18 @@ impl Judge {
                 p.stamped += 1;
             }
             let (price, volume, timestamp_ns) = (ticks.price[row], ticks.volume[row], ticks.timestamp_ns[row]);
+            let local = ticks.instrument[row] as usize;
+            let band = match bands[local] {
+                Some(band) => Ok(band),
+                None => self
+                    .screen
+                    .check_id(ticks.id(row))
+                    .map(|()| *bands[local].insert(self.screen.band_of(ticks.id(row)))),
+            };
             // The broker's time is the same whenever the message is read, so that a re-run judges alike.
             let came_ns = origin.broker_ns.get(message).copied().filter(|&ns| ns > 0).unwrap_or(arrival_ns);
-            match self.screen.check(ticks.id(row), price, volume, timestamp_ns, live.then_some(came_ns)) {
+            let came_ns = live.then_some(came_ns);
+            match band.and_then(|band| self.screen.check_numbers(band, price, volume, timestamp_ns, came_ns)) {
                 Err(fault) => p.faults.push(Refusal {
                     row: row as u32,
                     reason: fault.to_string(),
@@ -328,7 +349,6 @@ impl Judge {
                     limit: fault.limit(),
                 }),
                 Ok(()) => {
-                    let local = ticks.instrument[row] as usize;
                     let code = match codes[local] {
                         Some(code) => code,
                         None => *codes[local].insert(self.names.intern(ticks.names.get(local as u32))),
