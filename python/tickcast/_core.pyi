@@ -357,6 +357,17 @@ class FrameNames:
     """
 
     def __new__(cls, instruments: list[str], reasons: list[str]) -> FrameNames: ...
+    def message(self, frame: bytes, enrichments: list[str]) -> bytes:
+        """Read a frame and learn from it; return the message of ``tickcast.v1.json`` that says the same, as JSON.
+
+        Args:
+            frame: The next one.
+            enrichments: Their names, as ``hello`` has them.
+
+        Raises:
+            SourceError: The bytes are no frame, or one before it is missing.
+        """
+
     def columns(self, frame: bytes) -> dict[str, Any]:
         """Read a frame and learn from it.
 
@@ -816,8 +827,17 @@ class Pump:
         max_backlog_bytes: int = ...,
         stall_ms: int = ...,
     ) -> Pump: ...
-    def attach(self, send: Callable[[dict[str, object]], object], *, plain: bool) -> int:
-        """Take a client on; ``send`` starts at once and returns an object with ``done`` and ``cancel``."""
+    def attach(self, send: Callable[[dict[str, object]], object], *, form: str) -> int:
+        """Take a client on; ``send`` starts at once and returns an object with ``done`` and ``cancel``.
+
+        Args:
+            send: The server's own.
+            form: ``plain``, ``json`` or ``bin``: how it gets its trades.
+
+        Raises:
+            ValueError: There is no such form.
+            RuntimeError: The pump has stopped.
+        """
     def subscribe(
         self,
         client: int,
@@ -828,6 +848,11 @@ class Pump:
         from_seq: int | None = ...,
         epoch: str | None = ...,
         snapshot: bool = ...,
+        latest: bool = ...,
+        max_rate_hz: float | None = ...,
+        ack_bytes: int | None = ...,
+        stages: bool = ...,
+        deflate: bool = ...,
     ) -> None:
         """Replace the client's subscription (docs/protocol.md, "subscribe").
 
@@ -835,6 +860,8 @@ class Pump:
             ValueError: A status is not 0, 1 or 2.
             RuntimeError: The pump has stopped.
         """
+    def ack(self, client: int, seq: int) -> None:
+        """Take note that the client has everything up to a sequence."""
     def unsubscribe(self, client: int, *, request: str | None = ...) -> None:
         """End the client's subscription."""
     def say(self, client: int, text: str) -> None:

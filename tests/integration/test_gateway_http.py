@@ -195,7 +195,7 @@ async def test_a_token_is_asked_for_where_one_is_set(programs, feed, run_dir):
 
 
 async def test_other_subprotocols_are_turned_away_politely(gateway):
-    binary = await WsClient.connect(gateway.ws, subprotocol="tickcast.v1.bin")
+    binary = await WsClient.connect(gateway.ws, subprotocol="tickcast.v2.json")
     code, reason = await binary.closed()
     assert code == 4502
     assert "tickcast.v1.json" in reason

@@ -2,10 +2,8 @@
 
 import json
 import re
-import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -19,12 +17,13 @@ READER = re.search(
 def test_the_reader_of_the_docs_reads_the_golden_frames(path):
     expected = json.loads(path.with_suffix(".json").read_text())
     message = expected["message"]
-    names = {"np": np, "struct": struct, "frame": path.read_bytes(), "enrichments": []}
-    names["enrichments"] = [enrichment["name"] for enrichment in expected["hello"]["enrichments"]]
+    names: dict = {}
     exec(READER[1], names)
-    assert (names["seq"], names["to_seq"], names["count"]) == (message["seq"], message["toSeq"], len(message["trades"]))
-    assert (str(names["oldest"]), str(names["newest"])) == (expected["oldestNs"], expected["newestNs"])
-    for record, trade in zip(names["trades"], message["trades"], strict=True):
+    enrichments = [enrichment["name"] for enrichment in expected["hello"]["enrichments"]]
+    (_, count, seq, to_seq, _, oldest, newest, *_), trades = names["read"](path.read_bytes(), enrichments)
+    assert (seq, to_seq, count) == (message["seq"], message["toSeq"], len(message["trades"]))
+    assert (str(oldest), str(newest)) == (expected["oldestNs"], expected["newestNs"])
+    for record, trade in zip(trades, message["trades"], strict=True):
         assert (str(record["time"]), str(record["volume"])) == (trade["timestampNs"], trade["volume"])
         assert record["price"] == trade["price"] or trade["price"] is None
         assert ("UNKNOWN", "VALID", "INVALID")[record["status"]] == trade["status"]

@@ -31,7 +31,7 @@ class FakePump:
         self.session: Session | None = None
         self.stopped = False
 
-    def attach(self, send, *, plain: bool) -> int:
+    def attach(self, send, *, form: str) -> int:
         return 7
 
     def detach(self, client: int) -> None:
@@ -45,6 +45,9 @@ class FakePump:
 
     def subscribe(self, client: int, **wishes) -> None:
         self.calls.append(("subscribe", wishes))
+
+    def ack(self, client: int, seq: int) -> None:
+        self.calls.append(("ack", seq))
 
     def unsubscribe(self, client: int, *, request: str | None) -> None:
         self.calls.append(("unsubscribe", request))
@@ -70,7 +73,7 @@ class Client:
         self.sent: list[dict] = []
         self.closing = Pending(done=close_done)
         self.receives = self.most_receives = 0
-        self.session = Session(self.pump, self.judge, self._send, self._receive, plain=plain)
+        self.session = Session(self.pump, self.judge, self._send, self._receive, form="plain" if plain else "json")
         self.pump.session = self.session
         self.task = asyncio.create_task(self.session.run())
 
@@ -146,6 +149,11 @@ async def test_requests_go_to_the_pump():
                 "from_seq": 3,
                 "epoch": None,
                 "snapshot": True,
+                "latest": False,
+                "max_rate_hz": None,
+                "ack_bytes": None,
+                "stages": False,
+                "deflate": False,
             },
         ),
         ("unsubscribe", "2"),

@@ -10,10 +10,14 @@
 //! always tell "not for me" from "lost", and its place on the tape is one number.
 
 pub mod binary;
+mod board;
+mod deflate;
 mod frame;
 mod message;
 mod subscription;
 
+pub use board::Board;
+pub use deflate::{DEFLATE_MAGIC, deflate};
 pub use frame::{AGE_BUCKETS_MS, Ages, Block, Frame, Pick};
-pub use message::{Granted, Hello, bye, gap, heartbeat, snapshot, status, subscribed};
-pub use subscription::{Dictionary, Filter, Subscription};
+pub use message::{Granted, Hello, bye, error, gap, heartbeat, snapshot, status, subscribed};
+pub use subscription::{Dictionary, Filter, STRANGER, Subscription};

@@ -7,7 +7,7 @@ use common::{Sample, options, position, sample};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
-use tickcast_core::encode::json::{EnrichmentKeys, write_trade};
+use tickcast_core::encode::json::EnrichmentKeys;
 use tickcast_core::fanout::binary::{self, Binary, FrameDictionary, FrameView, Known};
 use tickcast_core::fanout::{self, Block, Dictionary, Filter, Hello, Pick, Subscription};
 use tickcast_core::tape::{Entry, Read, Run, TapeReader, TapeWriter};
@@ -18,40 +18,8 @@ const KEYS: [&str; 2] = ["notional", "spread"];
 
 /// Returns the frame as the message of `tickcast.v1.json` that says the same.
 fn message(frame: &FrameView<'_>, dictionary: &FrameDictionary) -> Value {
-    let keys = EnrichmentKeys::new(&KEYS);
-    let mut enrichments = Vec::new();
-    let trades: Vec<Value> = (0..frame.len())
-        .map(|row| {
-            let mut json = Vec::new();
-            write_trade(&mut json, &dictionary.trade(frame, row, &mut enrichments).expect("known codes"), &keys);
-            serde_json::from_slice(&json).expect("a trade is JSON")
-        })
-        .collect();
-    let kind = if frame.is_snapshot { "snapshot" } else { "trades" };
-    let mut message = json!({"type": kind, "seq": frame.seq, "toSeq": frame.to_seq, "trades": trades});
-    if !frame.is_snapshot {
-        message["sentNs"] = json!(frame.sent_ns.to_string());
-    }
-    if frame.has_seqs() {
-        message["seqs"] = (0..frame.len()).map(|row| frame.seq_of(row)).collect();
-    }
-    if let Some(conflated) = frame.conflated {
-        message["conflated"] = json!(conflated);
-    }
-    if let Some(stages) = (0..frame.len()).map(|row| frame.stages_of(row)).collect::<Option<Vec<_>>>()
-        && !stages.is_empty()
-    {
-        let column = |of: fn(&binary::Stages) -> u32| -> Vec<u32> { stages.iter().map(of).collect() };
-        message["stages"] = json!({
-            "ingestNs": stages.iter().map(|s| s.ingest_ns.to_string()).collect::<Vec<_>>(),
-            "decode": column(|s| s.decode_us),
-            "rules": column(|s| s.rules_us),
-            "enrich": column(|s| s.enrich_us),
-            "tape": column(|s| s.tape_us),
-            "sent": column(|s| s.sent_us),
-        });
-    }
-    message
+    let json = dictionary.message(frame, &EnrichmentKeys::new(&KEYS)).expect("known codes");
+    serde_json::from_slice(&json).expect("a message is JSON")
 }
 
 /// A trade with whatever may be in one.

@@ -5,6 +5,7 @@ use crate::judge::lock;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use std::sync::Mutex;
+use tickcast_core::encode::json::EnrichmentKeys;
 use tickcast_core::fanout::binary::{FrameDictionary, FrameError, FrameView};
 use tickcast_core::tape::{Entry, Followed, NO_RULE, TEXT_REASON};
 use tickcast_core::{Status, Trade};
@@ -33,6 +34,15 @@ impl FrameNames {
     #[new]
     fn new(instruments: Vec<String>, reasons: Vec<String>) -> Self {
         FrameNames(Mutex::new(FrameDictionary::new(instruments, reasons)))
+    }
+
+    /// Reads a frame, and learns from it; returns the message of `tickcast.v1.json` that says the same.
+    fn message<'py>(&self, py: Python<'py>, frame: &[u8], enrichments: Vec<String>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut names = lock(&self.0)?;
+        let view = FrameView::parse(frame).map_err(broken)?;
+        names.learn(&view).map_err(broken)?;
+        let message = names.message(&view, &EnrichmentKeys::new(&enrichments)).map_err(broken)?;
+        Ok(PyBytes::new(py, &message))
     }
 
     /// Reads a frame, and learns from it; returns its columns.

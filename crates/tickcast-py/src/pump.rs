@@ -17,13 +17,15 @@
 //! fixed backlog behind, and they are counted. Whoever takes nothing at all for a while is handed back to Python to be
 //! cut off.
 
+mod acks;
 mod client;
 mod engine;
 mod follow;
 mod pace;
 mod stats;
+mod wish;
 
-use client::{Kind, Message, Request};
+use client::Message;
 use engine::{Engine, Options};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -35,6 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tickcast_core::Status;
 use tickcast_core::fanout::Subscription;
+use wish::{Form, Kind, Mode, Request, Wish};
 
 /// Adds the pump to the module.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -47,6 +50,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
 enum Command {
     Attach { id: u64, kind: Kind, send: Py<PyAny> },
     Subscribe { id: u64, request: Request },
+    Ack { id: u64, seq: u64 },
     Unsubscribe { id: u64, request: Option<String> },
     Say { id: u64, message: Arc<Message> },
     Detach { id: u64 },
@@ -144,15 +148,21 @@ impl Pump {
         Ok(Pump { shared, thread: Mutex::new(Some(thread)), next_id: AtomicU64::new(1) })
     }
 
-    #[pyo3(signature = (send, *, plain))]
-    fn attach(&self, send: Py<PyAny>, plain: bool) -> PyResult<u64> {
+    #[pyo3(signature = (send, *, form))]
+    fn attach(&self, send: Py<PyAny>, form: &str) -> PyResult<u64> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let kind = if plain { Kind::Plain } else { Kind::V1 };
+        let kind = match form {
+            "plain" => Kind::Plain,
+            "json" => Kind::V1(Form::Json),
+            "bin" => Kind::V1(Form::Binary),
+            _ => return Err(PyValueError::new_err(format!("a form is plain, json or bin, was {form}"))),
+        };
         self.order(Command::Attach { id, kind, send })?;
         Ok(id)
     }
 
-    #[pyo3(signature = (client, *, request=None, instruments=None, statuses=None, from_seq=None, epoch=None, snapshot=true))]
+    #[pyo3(signature = (client, *, request=None, instruments=None, statuses=None, from_seq=None, epoch=None,
+                        snapshot=true, latest=false, max_rate_hz=None, ack_bytes=None, stages=false, deflate=false))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of one message")]
     fn subscribe(
         &self,
@@ -163,15 +173,33 @@ impl Pump {
         from_seq: Option<u64>,
         epoch: Option<String>,
         snapshot: bool,
+        latest: bool,
+        max_rate_hz: Option<f64>,
+        ack_bytes: Option<u32>,
+        stages: bool,
+        deflate: bool,
     ) -> PyResult<()> {
         let status = |number| {
             Status::from_number(number)
                 .ok_or_else(|| PyValueError::new_err(format!("a status is 0, 1 or 2, was {number}")))
         };
         let statuses = statuses.map(|list| list.into_iter().map(status).collect::<PyResult<Vec<_>>>()).transpose()?;
-        let subscription = Subscription::new(instruments, statuses.as_deref());
-        let request = Request { id: request, subscription, from_seq, epoch, snapshot };
+        let wish = Wish {
+            subscription: Subscription::new(instruments, statuses.as_deref()),
+            // Each client has its own; the thread knows it.
+            form: Form::Json,
+            mode: if latest { Mode::Latest } else { Mode::Tape },
+            period_us: max_rate_hz.map_or(0, Wish::period_us),
+            stages,
+            deflate,
+            ack_bytes,
+        };
+        let request = Request { id: request, wish, from_seq, epoch, snapshot };
         self.order(Command::Subscribe { id: client, request })
+    }
+
+    fn ack(&self, client: u64, seq: u64) -> PyResult<()> {
+        self.order(Command::Ack { id: client, seq })
     }
 
     #[pyo3(signature = (client, *, request=None))]

@@ -21,7 +21,7 @@ from tickcast.gateway.codes import CloseCode
 from tickcast.gateway.security import Gatekeeper, Refusal
 from tickcast.gateway.server import Farewell, die_with_parent
 from tickcast.gateway.worker import Worker
-from tickcast.gateway.ws import SUBPROTOCOL, deny, marketdata
+from tickcast.gateway.ws import SUBPROTOCOLS, deny, marketdata
 
 __all__ = ["App", "app_of_environment"]
 
@@ -84,9 +84,10 @@ async def _refuse(refusal: Refusal, scope: Scope, receive: Any, send: Any) -> No
     status, reason = refusal
     if scope["type"] == "websocket":
         await receive()
-        if status == 401 and SUBPROTOCOL in scope["subprotocols"]:
+        chosen = next((name for name in scope["subprotocols"] if name in SUBPROTOCOLS), None)
+        if status == 401 and chosen is not None:
             # A browser sees nothing of a refused handshake; a close code tells the page not to come back.
-            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+            await send({"type": "websocket.accept", "subprotocol": chosen})
             await send({"type": "websocket.close", "code": CloseCode.UNAUTHORIZED, "reason": reason})
         else:
             await deny(send, status, reason)

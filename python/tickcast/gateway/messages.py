@@ -3,6 +3,7 @@
 Unknown fields are let pass: later versions add some.
 """
 
+import math
 import time
 from typing import Literal
 
@@ -28,6 +29,8 @@ RequestId = int | str
 StatusName = Literal["VALID", "INVALID", "UNKNOWN"]
 _ABSENT = msgspec.Raw(b"null")
 _MOST_INSTRUMENTS = 10_000
+LEAST_ACK_BYTES = 16 * 1024
+MOST_ACK_BYTES = 64 * 1024 * 1024
 
 
 class _ClientMessage(msgspec.Struct, rename="camel", tag_field="type", kw_only=True):
@@ -43,12 +46,20 @@ class Subscribe(_ClientMessage, tag="subscribe"):
     from_seq: int | None = None
     epoch: str | None = None
     mode: Literal["tape", "latest"] = "tape"
+    max_rate_hz: float | None = None
     snapshot: bool = True
+    ack_bytes: int | None = None
+    stages: bool = False
+    compress: Literal["deflate-raw"] | None = None
 
     def statuses(self) -> list[int] | None:
         """Return the numbers of the statuses asked for, None for all."""
         names = [self.status] if isinstance(self.status, str) else self.status
         return None if names is None else [("UNKNOWN", "VALID", "INVALID").index(name) for name in names]
+
+    def granted_ack_bytes(self) -> int | None:
+        """Return the window that is granted, bytes."""
+        return None if self.ack_bytes is None else min(max(self.ack_bytes, LEAST_ACK_BYTES), MOST_ACK_BYTES)
 
 
 class Unsubscribe(_ClientMessage, tag="unsubscribe"):
@@ -113,10 +124,16 @@ def parse(text: str | bytes) -> ClientMessage:
         raise _explain(text, problem) from None
     if isinstance(message, Subscribe):
         _check(message)
+    if isinstance(message, Ack) and not 0 <= message.seq < 2**63:
+        raise WrongMessageError("malformed", f"seq: must be from 0, was {message.seq}")
     return message
 
 
 def _check(message: Subscribe) -> None:
+    if message.max_rate_hz is not None and not 0 < message.max_rate_hz < math.inf:
+        raise WrongMessageError("malformed", f"maxRateHz: must be above 0, was {message.max_rate_hz}", message.id)
+    if message.ack_bytes is not None and message.ack_bytes < 1:
+        raise WrongMessageError("malformed", f"ackBytes: must be from 1, was {message.ack_bytes}", message.id)
     if message.from_seq is not None and not 1 <= message.from_seq < 2**63:
         raise WrongMessageError("malformed", f"fromSeq: must be from 1, was {message.from_seq}", message.id)
     if message.instruments is not None and len(message.instruments) > _MOST_INSTRUMENTS:

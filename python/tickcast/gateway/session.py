@@ -9,20 +9,23 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
 from tickcast.gateway import messages
 from tickcast.gateway.codes import CloseCode
 from tickcast.gateway.control import JudgeError
-from tickcast.gateway.messages import Ping, RequestId, Subscribe, Tick, Unsubscribe, WrongMessageError
+from tickcast.gateway.messages import Ack, Ping, RequestId, Subscribe, Tick, Unsubscribe, WrongMessageError
 from tickcast.gateway.sender import Message, Pending, Send, give_up, is_under_way
 
 if TYPE_CHECKING:
     from tickcast._core import Pump
 
-__all__ = ["Left", "Session"]
+__all__ = ["Form", "Left", "Session"]
+
+Form = Literal["plain", "json", "bin"]
+"""How a client gets its trades."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,18 +60,18 @@ class Session:
     """A connection that was accepted. Belongs to one event loop; `run` is its whole life."""
 
     def __init__(
-        self, pump: "Pump", judge: Judge, send: Send, receive: Callable[[], Awaitable[Message]], *, plain: bool
+        self, pump: "Pump", judge: Judge, send: Send, receive: Callable[[], Awaitable[Message]], *, form: Form
     ) -> None:
         self._pump = pump
         self._judge = judge
         self._send = send
         self._receive = receive
-        self._plain = plain
+        self._plain = form == "plain"
         self._left: asyncio.Future[Left] = asyncio.get_running_loop().create_future()
         self._answers: set[asyncio.Task[None]] = set()
         self._last_answer: asyncio.Task[None] | None = None
         self._budget = _Budget()
-        self.client = pump.attach(send, plain=plain)
+        self.client = pump.attach(send, form=form)
 
     def leave(self, left: Left) -> None:
         """Take note that the pump serves this client no more, or that it has to go for another reason."""
@@ -150,6 +153,10 @@ class Session:
                 self._pump.unsubscribe(self.client, request=_json(message.id))
             case Tick():
                 self._ask(message.payload(), message.id)
+            case Ack():
+                # What keeps the stream going is not counted as asking for something.
+                self._budget.refund()
+                self._pump.ack(self.client, message.seq)
             case Ping():
                 self._say(messages.pong(bytes(message.t)))
 
@@ -162,6 +169,11 @@ class Session:
             from_seq=message.from_seq,
             epoch=message.epoch,
             snapshot=message.snapshot,
+            latest=message.mode == "latest",
+            max_rate_hz=message.max_rate_hz,
+            ack_bytes=message.granted_ack_bytes(),
+            stages=message.stages,
+            deflate=message.compress is not None,
         )
 
     def _ask(self, payload: str, request: RequestId | None) -> None:
@@ -215,6 +227,10 @@ class _Budget:
             return False
         self._left -= 1
         return True
+
+    def refund(self) -> None:
+        """Let the last one count for nothing."""
+        self._left += 1
 
     def may_complain(self) -> bool:
         """Tell, once a second, that it is time to say so."""

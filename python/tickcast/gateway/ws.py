@@ -9,23 +9,24 @@ from litestar.di import NamedDependency
 
 from tickcast.gateway.codes import GOING_AWAY, CloseCode
 from tickcast.gateway.sender import AwaitedSend, Send, starts_unawaited
-from tickcast.gateway.session import Session
+from tickcast.gateway.session import Form, Session
 from tickcast.gateway.worker import Worker
 
-__all__ = ["SUBPROTOCOL", "marketdata"]
+__all__ = ["SUBPROTOCOLS", "marketdata"]
 
-SUBPROTOCOL = "tickcast.v1.json"
+SUBPROTOCOLS: dict[str, Form] = {"tickcast.v1.bin": "bin", "tickcast.v1.json": "json"}
+"""What is spoken; of several that a client offers its first is taken."""
 _FAMILY = "tickcast."
 
 
 @websocket("/ws/marketdata")
 async def marketdata(socket: WebSocket[Any, Any, Any], worker: NamedDependency[Worker]) -> None:
-    """Serve one client, in the plain form or in ``tickcast.v1.json``."""
+    """Serve one client, in the plain form or in one of ``tickcast.v1``."""
     # Litestar wraps both several times; the pump needs the server's own.
     send, receive = socket.scope["tickcast.send"], socket.scope["tickcast.receive"]  # type: ignore[typeddict-item]
     await receive()
     offered = list(socket.scope["subprotocols"])
-    chosen = SUBPROTOCOL if SUBPROTOCOL in offered else None
+    chosen = next((name for name in offered if name in SUBPROTOCOLS), None)
     if chosen is None and offered:
         await _turn_away(send, next((name for name in offered if name.startswith(_FAMILY)), None))
         return
@@ -40,14 +41,14 @@ async def marketdata(socket: WebSocket[Any, Any, Any], worker: NamedDependency[W
             awaited = AwaitedSend(send)
             stack.push_async_callback(awaited.close)
             send = awaited
-        session = Session(worker.pump, worker.control, send, receive, plain=chosen is None)
+        session = Session(worker.pump, worker.control, send, receive, form=SUBPROTOCOLS.get(chosen or "", "plain"))
         with worker.visit(session):
             await session.run()
 
 
 async def _turn_away(send: Send, ours: str | None) -> None:
     """Say that a subprotocol is not spoken: by a close code where the name is of our family, else by HTTP."""
-    reason = f"offer {SUBPROTOCOL}, or no subprotocol for the plain form"
+    reason = f"offer {' or '.join(SUBPROTOCOLS)}, or no subprotocol for the plain form"
     if ours is not None:
         await send({"type": "websocket.accept", "subprotocol": ours})
         await _close(send, CloseCode.UNSUPPORTED, f"{ours} is not spoken here: {reason}")

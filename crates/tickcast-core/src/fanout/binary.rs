@@ -19,7 +19,7 @@ mod trades;
 
 pub use decode::{Entries, FrameError, FrameView, Row, Stages};
 pub(super) use encode::micros;
-pub use encode::{Binary, Known, snapshot};
+pub use encode::{Binary, Known, empty_snapshot, snapshot};
 pub use trades::FrameDictionary;
 
 /// First four bytes: `TCb1`.

@@ -1,9 +1,9 @@
 //! Runs of trades to frames.
 
 use super::binary::micros;
-use super::subscription::Filter;
+use super::subscription::{Dictionary, Filter};
 use crate::tape::{NO_INSTRUMENT, Record, Run};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// Upper ends of the latency buckets, milliseconds; one more bucket takes what is beyond.
 pub const AGE_BUCKETS_MS: [f64; 14] =
@@ -74,13 +74,19 @@ impl<'a> Pick<'a> {
 #[derive(Debug)]
 pub struct Block<'a> {
     records: Vec<Record<'a>>,
+    to_seq: u64,
     rows_of: Option<HashMap<u32, Vec<u32>>>,
 }
 
 impl<'a> Block<'a> {
     /// Wraps a run.
     pub fn new(run: &'a Run) -> Self {
-        Block { records: run.iter().collect(), rows_of: None }
+        Self::of(run.iter().collect(), (run.first() + run.len() as u64).saturating_sub(1))
+    }
+
+    /// Wraps single trades, ascending by sequence, which stand for everything up to `to_seq`.
+    pub fn of(records: Vec<Record<'a>>, to_seq: u64) -> Self {
+        Block { records, to_seq, rows_of: None }
     }
 
     /// The trades.
@@ -110,6 +116,25 @@ impl<'a> Block<'a> {
         rows.sort_unstable();
     }
 
+    /// Puts the newest row of each instrument that a filter wants into `rows`, ascending; returns how many rows it
+    /// wants in all. Instruments without a code count as one.
+    pub fn select_newest(&mut self, filter: &Filter, dictionary: &Dictionary, rows: &mut Vec<u32>) -> u64 {
+        rows.clear();
+        let mut seen = HashSet::new();
+        let mut wanted = 0;
+        for (row, record) in self.records.iter().enumerate().rev() {
+            let code = dictionary.code_of(record);
+            if filter.admits_status(record) && filter.admits_code(code) {
+                wanted += 1;
+                if seen.insert(code) {
+                    rows.push(row as u32);
+                }
+            }
+        }
+        rows.reverse();
+        wanted
+    }
+
     /// The trades in these rows.
     pub(super) fn rows<'b>(&'b self, rows: &'b [u32]) -> impl Iterator<Item = &'b Record<'a>> {
         rows.iter().map(|&row| &self.records[row as usize])
@@ -117,7 +142,7 @@ impl<'a> Block<'a> {
 
     /// Last sequence of the run.
     pub(super) fn last_seq(&self) -> u64 {
-        self.records[self.records.len() - 1].seq()
+        self.to_seq
     }
 
     /// Last sequence that a frame covers of which the first `taken` of `rows` found room.
@@ -129,7 +154,7 @@ impl<'a> Block<'a> {
     /// the last trade that fits into `max_bytes` (at least one is taken).
     ///
     /// # Panics
-    /// If the run is empty, or the rows are not rows of it.
+    /// If the rows are not rows of the run.
     pub fn frame(&self, seq: u64, pick: &Pick<'_>, max_bytes: usize, now_ns: i64) -> Frame {
         let Pick { rows, stages, conflated } = *pick;
         if rows.is_empty() {

@@ -1,5 +1,6 @@
 //! The messages around the trades, as `docs/protocol.md` has them.
 
+use super::binary::Known;
 use super::frame::{close_list, write_seqs};
 use super::subscription::Subscription;
 use crate::Status;
@@ -44,6 +45,11 @@ impl Hello {
         self.size != (reader.instrument_count(), reader.reason_count())
     }
 
+    /// What a client that got it knows of the dictionaries.
+    pub fn known(&self) -> Known {
+        Known { instruments: self.size.0 as u32, reasons: self.size.1 as u32 }
+    }
+
     /// Returns the message for a client that comes now.
     pub fn message(&self, seq: u64) -> Vec<u8> {
         let Hello { epoch, heartbeat_ms, rest, .. } = self;
@@ -57,27 +63,49 @@ pub(crate) fn epoch_text(epoch: u64) -> String {
     format!("{epoch:016x}")
 }
 
-/// What a subscription got.
+/// What a subscription got; what was not asked for is left out.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Granted<'a> {
-    /// `tape`: every trade.
+    /// `tape`: every trade, `latest`: the newest of each instrument.
     pub mode: &'static str,
     /// Instruments wanted; `None`: all.
     pub instruments: Option<&'a [String]>,
     /// Names of the statuses wanted; `None`: all.
     pub status: Option<Vec<&'static str>>,
     /// First sequence that comes one by one.
-    #[serde(rename = "fromSeq")]
     pub from_seq: u64,
     /// Whether a snapshot comes before.
     pub snapshot: bool,
+    /// Most frames a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_rate_hz: Option<f64>,
+    /// Bytes that may be under way without an `ack`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack_bytes: Option<u32>,
+    /// Whether times per stage come along.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stages: bool,
+    /// How `trades` and `snapshot` are compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compress: Option<&'static str>,
 }
 
 impl<'a> Granted<'a> {
-    /// Says what `subscription` gets.
+    /// Says what `subscription` gets in the mode `tape`.
     pub fn new(subscription: &'a Subscription, from_seq: u64, snapshot: bool) -> Self {
         let status = subscription.statuses().map(|list| list.into_iter().map(Status::name).collect());
-        Granted { mode: "tape", instruments: subscription.instruments(), status, from_seq, snapshot }
+        Granted {
+            mode: "tape",
+            instruments: subscription.instruments(),
+            status,
+            from_seq,
+            snapshot,
+            max_rate_hz: None,
+            ack_bytes: None,
+            stages: false,
+            compress: None,
+        }
     }
 }
 
@@ -95,6 +123,11 @@ pub fn gap(from: u64, to: u64, why: &str) -> Vec<u8> {
 /// Returns `heartbeat`: everything up to `seq` was sent, or was not wanted.
 pub fn heartbeat(seq: u64) -> Vec<u8> {
     format!("{{\"type\":\"heartbeat\",\"seq\":{seq}}}").into_bytes()
+}
+
+/// Returns `error`: something is wrong that the client should know of; the connection goes on.
+pub fn error(code: &str, message: &str) -> Vec<u8> {
+    format!("{{\"type\":\"error\",\"code\":{},\"message\":{}}}", json!(code), json!(message)).into_bytes()
 }
 
 /// Returns `status`: the source that feeds the processor; `since_ns` in ns since the Unix epoch.

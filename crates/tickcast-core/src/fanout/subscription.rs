@@ -7,6 +7,9 @@ use crate::tick::Names;
 
 const ALL_STATUSES: u8 = 0b111;
 
+/// Stands for all instruments that have no code.
+pub const STRANGER: u32 = NO_INSTRUMENT;
+
 /// What a client asked for, normalised: equal subscriptions get the same frames.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subscription {
@@ -101,6 +104,22 @@ impl Dictionary {
         self.reasons.iter().skip(from as usize).map(String::as_str)
     }
 
+    /// Returns the code of an instrument, if it has one.
+    pub fn code(&self, name: &str) -> Option<u32> {
+        self.names.code(name)
+    }
+
+    /// Returns the code of a trade's instrument, also where the trade failed the screen and brings its instrument as
+    /// text; [`STRANGER`] for an instrument that has none.
+    pub fn code_of(&self, record: &Record<'_>) -> u32 {
+        match record.instrument_text() {
+            // The tape is shared memory: a code that was never given must not be believed.
+            None if (record.instrument() as usize) < self.names.len() => record.instrument(),
+            None => STRANGER,
+            Some(text) => self.names.code(text).unwrap_or(STRANGER),
+        }
+    }
+
     /// Number of instruments seen.
     pub fn len(&self) -> usize {
         self.names.len()
@@ -139,6 +158,7 @@ impl Filter {
         self.known = dictionary.len();
         if let Some(names) = self.subscription.instruments() {
             self.codes = names.iter().filter_map(|name| dictionary.names.code(name)).collect();
+            self.codes.sort_unstable();
         }
     }
 
@@ -151,6 +171,11 @@ impl Filter {
     /// Codes of the instruments wanted, `None` where all are.
     pub(super) fn codes(&self) -> Option<&[u32]> {
         self.subscription.instruments().map(|_| self.codes.as_slice())
+    }
+
+    /// Whether trades of the instrument with this code are wanted; no list wants [`STRANGER`]s.
+    pub(super) fn admits_code(&self, code: u32) -> bool {
+        self.codes().is_none_or(|codes| codes.binary_search(&code).is_ok())
     }
 
     /// Whether a trade is wanted whose instrument is known to be.

@@ -58,7 +58,7 @@ pub use follow::Followed;
 pub use hold::Hold;
 pub use open::{Enrichment, TapeOptions};
 pub use reader::{MAX_RUN, Read, TapeReader};
-pub use run::{Record, Run};
+pub use run::{Kept, Record, Run};
 pub use slot::{NO_INSTRUMENT, NO_REASON, NO_RULE, SCREEN_RULE, TEXT_REASON, flags};
 pub use snapshot::{Snapshot, SnapshotEntry};
 pub use stage::Entry;

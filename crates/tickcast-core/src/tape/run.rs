@@ -221,6 +221,35 @@ impl<'a> Record<'a> {
     }
 }
 
+/// A trade that outlives its run, in memory that is used again and again.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    seq: u64,
+    words: Vec<u64>,
+    data: Vec<u8>,
+}
+
+impl Kept {
+    /// Takes this trade in the place of what it held.
+    pub fn keep(&mut self, record: &Record<'_>) {
+        self.seq = record.seq;
+        self.words.clear();
+        self.words.extend_from_slice(record.words);
+        self.data.clear();
+        self.data.extend_from_slice(&record.data[..record.lengths().iter().sum()]);
+    }
+
+    /// Sequence of the trade; 0: it holds none yet.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The trade, if it holds one.
+    pub fn record(&self) -> Option<Record<'_>> {
+        (self.seq != 0).then_some(Record { seq: self.seq, words: &self.words, data: &self.data })
+    }
+}
+
 /// Returns the id in two words.
 pub(crate) fn id(low: u64, high: u64) -> TradeId {
     let mut bytes = [0u8; 16];

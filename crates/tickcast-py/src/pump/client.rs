@@ -1,29 +1,27 @@
 //! One client as the pump sees it: a place on the tape, messages that wait, sends under way.
 
+use super::acks::Acks;
+use super::wish::{Form, Kind, Request, Wish};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
-use tickcast_core::fanout::Subscription;
+use std::time::{Duration, Instant};
+use tickcast_core::fanout::binary::Known;
+use tickcast_core::fanout::deflate;
 
 /// Messages of a plain client that may be under way at once.
 pub const PLAIN_WINDOW: usize = 256;
 
-/// Which form a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// One JSON object per trade, and nothing else.
-    Plain,
-    /// `tickcast.v1.json`.
-    V1,
-}
+/// Clients with the same period take turns in so many phases of it.
+const PHASES: u64 = 16;
 
-/// A text message, encoded once. The object that the server takes is made when the first client gets it.
+/// A message, encoded once. The object that the server takes is made when the first client gets it.
 pub struct Message {
     body: Vec<u8>,
+    is_binary: bool,
     bytes: usize,
     object: PyOnceLock<Py<PyDict>>,
 }
@@ -38,15 +36,23 @@ impl Message {
     /// Wraps UTF-8 bytes.
     pub fn new(body: Vec<u8>) -> Arc<Self> {
         let bytes = body.len();
-        Arc::new(Message { body, bytes, object: PyOnceLock::new() })
+        Arc::new(Message { body, is_binary: false, bytes, object: PyOnceLock::new() })
+    }
+
+    /// Wraps `trades` or a `snapshot`, compressed if so wished.
+    pub fn of_frame(body: Vec<u8>, wish: &Wish) -> Arc<Self> {
+        let deflated = if wish.deflate { deflate(&body) } else { None };
+        let is_binary = deflated.is_some() || wish.form == Form::Binary;
+        let body = deflated.unwrap_or(body);
+        Arc::new(Message { bytes: body.len(), body, is_binary, object: PyOnceLock::new() })
     }
 
     /// Wraps a text that Python made.
     pub fn of_text(py: Python<'_>, text: Bound<'_, PyString>) -> PyResult<Arc<Self>> {
         let bytes = text.len()?;
         let object = PyOnceLock::new();
-        let _ = object.set(py, wrap(py, text)?);
-        Ok(Arc::new(Message { body: Vec::new(), bytes, object }))
+        let _ = object.set(py, wrap(py, intern!(py, "text"), text)?);
+        Ok(Arc::new(Message { body: Vec::new(), is_binary: false, bytes, object }))
     }
 
     /// Size of the text: bytes, or characters where Python made it.
@@ -56,32 +62,20 @@ impl Message {
 
     fn object(&self, py: Python<'_>) -> PyResult<&Py<PyDict>> {
         self.object.get_or_try_init(py, || {
+            if self.is_binary {
+                return wrap(py, intern!(py, "bytes"), PyBytes::new(py, &self.body));
+            }
             // The tape is shared memory: bytes that are no UTF-8 must not take the gateway down.
-            wrap(py, PyString::new(py, &String::from_utf8_lossy(&self.body)))
+            wrap(py, intern!(py, "text"), PyString::new(py, &String::from_utf8_lossy(&self.body)))
         })
     }
 }
 
-fn wrap(py: Python<'_>, text: Bound<'_, PyString>) -> PyResult<Py<PyDict>> {
+fn wrap<'py>(py: Python<'py>, key: &Bound<'py, PyString>, content: impl IntoPyObject<'py>) -> PyResult<Py<PyDict>> {
     let message = PyDict::new(py);
     message.set_item(intern!(py, "type"), intern!(py, "websocket.send"))?;
-    message.set_item(intern!(py, "text"), text)?;
+    message.set_item(key, content)?;
     Ok(message.unbind())
-}
-
-/// A `subscribe` as it came in.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The request's own id, as JSON.
-    pub id: Option<String>,
-    /// What is wanted.
-    pub subscription: Subscription,
-    /// First sequence wanted; `None`: from now on.
-    pub from_seq: Option<u64>,
-    /// Epoch that `from_seq` belongs to; `None`: the present one.
-    pub epoch: Option<String>,
-    /// Whether newest values come first where the stream does not resume.
-    pub snapshot: bool,
 }
 
 /// What a client gets of the tape.
@@ -93,15 +87,26 @@ pub enum Stream {
     Parked(Request),
     /// Trades.
     Live {
-        /// Which filter of the pump's.
-        filter: usize,
+        /// Which plan of the pump's.
+        plan: usize,
         /// Next sequence to look at.
         cursor: u64,
         /// Last sequence that the client was told of.
         covered: u64,
         /// Whether a snapshot follows a gap.
         snapshot: bool,
+        /// Where it stands on the board, once it is served from there.
+        on_board: Option<OnBoard>,
     },
+}
+
+/// How many trades a client had wanted of the board when it was last served from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OnBoard {
+    /// Which board: another one counts from 0.
+    pub generation: u32,
+    /// How many.
+    pub wanted: u64,
 }
 
 /// A client.
@@ -119,6 +124,13 @@ pub struct Client {
     pub moved: Instant,
     /// When something was last sent.
     pub said: Instant,
+    /// When the next frame may go.
+    pub due: Instant,
+    /// What it knows of the tape's dictionaries, for binary frames.
+    pub known: Known,
+    /// It was told that it is slow.
+    pub warned: bool,
+    acks: Option<Acks>,
     send: Py<PyAny>,
     flight: VecDeque<Py<PyAny>>,
     outbox: VecDeque<Arc<Message>>,
@@ -135,6 +147,10 @@ impl Client {
             late: false,
             moved: now,
             said: now,
+            due: now,
+            known: Known::default(),
+            warned: false,
+            acks: None,
             send,
             flight: VecDeque::new(),
             outbox: VecDeque::new(),
@@ -146,6 +162,65 @@ impl Client {
     pub fn post(&mut self, message: Arc<Message>) {
         self.outbox_bytes += message.bytes();
         self.outbox.push_back(message);
+    }
+
+    /// Keeps a window of so many bytes from now on, or none.
+    pub fn keep_window(&mut self, most: Option<u32>, now: Instant) {
+        let before = self.acks.take();
+        self.acks = most.map(|most| Acks::new(most, before, now));
+    }
+
+    /// Takes an ack.
+    pub fn confirm(&mut self, seq: u64, now: Instant) {
+        if let Some(acks) = &mut self.acks {
+            acks.confirm(seq, now);
+        }
+    }
+
+    /// Whether nothing more may be sent before an ack.
+    pub fn is_held(&self) -> bool {
+        self.acks.as_ref().is_some_and(Acks::is_full)
+    }
+
+    /// For how long the client has made no progress, where it has to; `None`: it keeps up.
+    pub fn stuck_for(&self, now: Instant) -> Option<Duration> {
+        let sending = self.late.then(|| now.saturating_duration_since(self.moved));
+        let acks = self.acks.as_ref().filter(|acks| acks.is_full());
+        sending.max(acks.map(|acks| now.saturating_duration_since(acks.moved())))
+    }
+
+    /// Notes that trades or a snapshot up to `to_seq` go out.
+    pub fn note_frame(&mut self, to_seq: u64, bytes: usize, now: Instant) {
+        if let Some(acks) = &mut self.acks {
+            acks.sent(to_seq, bytes, now);
+        }
+    }
+
+    /// Notes that a frame went out, and what the client knows then.
+    pub fn take_frame(&mut self, to_seq: u64, bytes: usize, known: Known, on_board: Option<OnBoard>, now: Instant) {
+        self.note_frame(to_seq, bytes, now);
+        self.known = known;
+        self.move_to(to_seq, on_board);
+    }
+
+    /// Everything up to `to_seq` went out.
+    pub fn move_to(&mut self, to_seq: u64, now_on_board: Option<OnBoard>) {
+        if let Stream::Live { cursor, covered, on_board, .. } = &mut self.stream {
+            (*cursor, *covered, *on_board) = (to_seq + 1, to_seq, now_on_board);
+        }
+    }
+
+    /// Puts the next frame off by a period; equal periods share their phases, so that frames can be shared too.
+    pub fn put_off(&mut self, period_us: u32, epoch: Instant, now: Instant) {
+        if period_us == 0 {
+            return;
+        }
+        let period = u64::from(period_us);
+        let phase = period * (self.id % PHASES) / PHASES;
+        let since = now.saturating_duration_since(epoch).as_micros() as u64;
+        // The next one that is more than half a period away.
+        let turn = (since + period / 2).saturating_sub(phase) / period + 1;
+        self.due = epoch + Duration::from_micros(turn * period + phase);
     }
 
     /// Bytes that wait.
@@ -188,7 +263,7 @@ impl Client {
             self.moved = now;
         }
         Ok(match self.kind {
-            Kind::V1 => self.flight.is_empty(),
+            Kind::V1(_) => self.flight.is_empty(),
             Kind::Plain => self.flight.len() < PLAIN_WINDOW,
         })
     }
@@ -196,7 +271,7 @@ impl Client {
     /// Messages that may still be begun before the next [`Client::reap`].
     pub fn room(&self) -> usize {
         match self.kind {
-            Kind::V1 => usize::from(self.flight.is_empty()),
+            Kind::V1(_) => usize::from(self.flight.is_empty()),
             Kind::Plain => PLAIN_WINDOW.saturating_sub(self.flight.len()),
         }
     }

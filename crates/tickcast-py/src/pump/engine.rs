@@ -1,19 +1,24 @@
 //! The pump's thread.
 
-use super::client::{Client, Kind, Message, Request, Stream};
+use super::client::{Client, Message, Stream};
 use super::follow::Follow;
 use super::pace::{Cycle, Pace};
 use super::stats::{add, set};
+use super::wish::{Form, Kind, Request, Wish};
 use super::{Command, Farewell, Left, Shared, lock};
 use pyo3::Python;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tickcast_core::fanout::{self, Filter, Subscription};
+use tickcast_core::fanout;
 
+mod encode;
+mod plans;
 mod step;
 mod subscribe;
+
+use plans::Plans;
 
 /// How often tape, board, heartbeats and stuck clients are looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
@@ -48,45 +53,6 @@ pub struct Options {
     pub stall_ms: u64,
 }
 
-/// All filters in use; equal subscriptions share one.
-#[derive(Debug, Default)]
-struct Filters {
-    slots: Vec<Option<(Filter, usize)>>,
-    index: HashMap<Subscription, usize>,
-}
-
-impl Filters {
-    fn take(&mut self, subscription: Subscription) -> usize {
-        let free = self.slots.iter().position(Option::is_none);
-        let slots = &mut self.slots;
-        let at = *self.index.entry(subscription.clone()).or_insert_with(|| {
-            free.unwrap_or_else(|| {
-                slots.push(None);
-                slots.len() - 1
-            })
-        });
-        self.slots[at].get_or_insert_with(|| (Filter::new(subscription), 0)).1 += 1;
-        at
-    }
-
-    fn give_back(&mut self, at: usize) {
-        let Some((filter, users)) = &mut self.slots[at] else { return };
-        *users -= 1;
-        if *users == 0 {
-            self.index.remove(filter.subscription());
-            self.slots[at] = None;
-        }
-    }
-
-    fn get(&mut self, at: usize) -> Option<&mut Filter> {
-        self.slots[at].as_mut().map(|(filter, _)| filter)
-    }
-
-    fn forget_codes(&mut self) {
-        self.slots.iter_mut().flatten().for_each(|(filter, _)| filter.forget());
-    }
-}
-
 /// The thread's own state.
 pub struct Engine {
     shared: Arc<Shared>,
@@ -95,7 +61,11 @@ pub struct Engine {
     pace: Pace,
     clients: Vec<Client>,
     index: HashMap<u64, usize>,
-    filters: Filters,
+    plans: Plans,
+    /// What phases of periods are reckoned from.
+    origin: Instant,
+    /// The snapshot that was last made, and for whom.
+    last_snapshot: Option<subscribe::MadeSnapshot>,
     buffers: step::Buffers,
     cycle: Cycle,
     /// Something is left to do although nothing new came.
@@ -118,7 +88,9 @@ impl Engine {
             pace,
             clients: Vec::new(),
             index: HashMap::new(),
-            filters: Filters::default(),
+            plans: Plans::default(),
+            origin: Instant::now(),
+            last_snapshot: None,
             buffers: step::Buffers::default(),
             cycle: Cycle::default(),
             restless: true,
@@ -185,14 +157,23 @@ impl Engine {
             self.restless = true;
             match command {
                 Command::Attach { id, kind, send } => self.attach(Client::new(id, kind, send, Instant::now())),
-                Command::Subscribe { id, request } => {
+                Command::Subscribe { id, mut request } => {
                     if let Some(&at) = self.index.get(&id) {
+                        if let Kind::V1(form) = self.clients[at].kind {
+                            request.wish.form = form;
+                        }
                         self.subscribe(at, request);
+                    }
+                }
+                Command::Ack { id, seq } => {
+                    if let Some(&at) = self.index.get(&id) {
+                        self.clients[at].confirm(seq, Instant::now());
                     }
                 }
                 Command::Unsubscribe { id, request } => {
                     if let Some(&at) = self.index.get(&id) {
                         self.set_stream(at, Stream::Silent);
+                        self.clients[at].keep_window(None, Instant::now());
                         self.clients[at].post(Message::new(fanout::subscribed(request.as_deref(), None)));
                     }
                 }
@@ -218,20 +199,11 @@ impl Engine {
         let kind = client.kind;
         self.clients.push(client);
         match kind {
-            Kind::V1 => {
-                let hello = self.follow.hello();
-                self.clients[at].post(hello);
+            Kind::V1(_) => self.post_hello(at),
+            Kind::Plain => {
+                let wish = Wish::everything(Form::Json);
+                self.subscribe(at, Request { id: None, wish, from_seq: None, epoch: None, snapshot: false });
             }
-            Kind::Plain => self.subscribe(
-                at,
-                Request {
-                    id: None,
-                    subscription: Subscription::everything(),
-                    from_seq: None,
-                    epoch: None,
-                    snapshot: false,
-                },
-            ),
         }
         self.count_clients();
     }
@@ -254,9 +226,15 @@ impl Engine {
         set(&self.shared.stats.v1_clients, (self.clients.len() - plain) as u64);
     }
 
+    fn post_hello(&mut self, at: usize) {
+        let (hello, known) = self.follow.hello();
+        self.clients[at].known = known;
+        self.clients[at].post(hello);
+    }
+
     fn set_stream(&mut self, at: usize, stream: Stream) {
-        if let Stream::Live { filter, .. } = std::mem::replace(&mut self.clients[at].stream, stream) {
-            self.filters.give_back(filter);
+        if let Stream::Live { plan, .. } = std::mem::replace(&mut self.clients[at].stream, stream) {
+            self.plans.give_back(plan);
         }
     }
 
@@ -264,7 +242,7 @@ impl Engine {
         self.look_for_tape();
         if self.follow.look() {
             let status = self.follow.status();
-            for client in self.clients.iter_mut().filter(|c| c.kind == Kind::V1 && c.is_subscribed()) {
+            for client in self.clients.iter_mut().filter(|c| c.kind != Kind::Plain && c.is_subscribed()) {
                 client.post(status.clone());
             }
             self.restless = true;
@@ -273,7 +251,8 @@ impl Engine {
         for client in &mut self.clients {
             // Sends are only looked at when a turn comes: make one come.
             self.restless |= client.is_sending();
-            let quiet = client.kind == Kind::V1 && client.is_subscribed() && !client.has_post() && !client.is_sending();
+            let quiet =
+                client.kind != Kind::Plain && client.is_subscribed() && !client.has_post() && !client.is_sending();
             if quiet && now - client.said >= heartbeat {
                 let mut seq = 0;
                 if let Stream::Live { cursor, covered, .. } = &mut client.stream {
@@ -284,7 +263,29 @@ impl Engine {
                 self.restless = true;
             }
         }
+        self.warn_slow(now);
         self.cut_off_stuck(now);
+    }
+
+    /// Tells whoever has made no progress for a heartbeat, while trades wait, once each time.
+    fn warn_slow(&mut self, now: Instant) {
+        let Some(head) = self.follow.tape().map(|tape| tape.head()) else { return };
+        let patience = Duration::from_millis(self.options.heartbeat_ms);
+        for client in self.clients.iter_mut().filter(|c| c.kind != Kind::Plain) {
+            let stuck = client.stuck_for(now);
+            let Stream::Live { cursor, .. } = client.stream else { continue };
+            if stuck.is_none() {
+                client.warned = false;
+            } else if !client.warned && cursor <= head && stuck >= Some(patience) {
+                client.warned = true;
+                let why = if client.late { "taken" } else { "acknowledged" };
+                let behind = head - cursor + 1;
+                let text = format!("nothing was {why} for {} ms: {behind} trades behind", patience.as_millis());
+                client.post(Message::new(fanout::error("slow", &text)));
+                add(&self.shared.stats.warned, 1);
+                self.restless = true;
+            }
+        }
     }
 
     /// Hands back whoever has taken nothing for too long, or lets too many answers wait.
@@ -293,8 +294,9 @@ impl Engine {
         let most = self.options.max_backlog_bytes.max(LEAST_OUTBOX);
         for at in (0..self.clients.len()).rev() {
             let client = &self.clients[at];
-            let reason = if client.late && now - client.moved >= stall {
-                format!("nothing was taken for {} ms", self.options.stall_ms)
+            let reason = if client.stuck_for(now).is_some_and(|stuck| stuck >= stall) {
+                let what = if client.late { "taken" } else { "acknowledged" };
+                format!("nothing was {what} for {} ms", self.options.stall_ms)
             } else if client.late && client.outbox_bytes() > most {
                 format!("more than {most} bytes of answers wait")
             } else {
@@ -312,7 +314,7 @@ impl Engine {
             for client in &mut self.clients {
                 let filter = std::mem::replace(&mut client.stream, Stream::Silent);
                 drop(filter);
-                if client.kind == Kind::V1 {
+                if client.kind != Kind::Plain {
                     client.post(bye.clone());
                 }
             }
@@ -339,7 +341,7 @@ impl Engine {
         }
         while let Some(client) = self.clients.last() {
             let (code, reason) = match &farewell {
-                Some(f) => (if client.kind == Kind::V1 { f.code } else { f.plain_code }, f.reason.clone()),
+                Some(f) => (if client.kind == Kind::Plain { f.plain_code } else { f.code }, f.reason.clone()),
                 None => (LOST, String::new()),
             };
             self.remove(self.clients.len() - 1, code, reason);

@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tickcast_core::fanout::binary::Known;
 use tickcast_core::fanout::{self, Dictionary, Hello};
 use tickcast_core::tape::{Snapshot, TapeReader};
 
@@ -64,12 +65,12 @@ impl Follow {
         self.tape.as_ref()
     }
 
-    /// Its instruments; call [`Dictionary::follow`] on it before a read.
-    pub fn dictionary(&mut self) -> &Dictionary {
+    /// The tape's dictionaries, all that there is of them now.
+    pub fn dictionary(&mut self) -> &mut Dictionary {
         if let Some(tape) = &self.tape {
             self.dictionary.follow(tape);
         }
-        &self.dictionary
+        &mut self.dictionary
     }
 
     /// Opens the run directory's tape if it is another one than that at hand.
@@ -90,13 +91,15 @@ impl Follow {
         other
     }
 
-    /// Returns `hello` for a client that comes now.
-    pub fn hello(&mut self) -> Arc<Message> {
-        let Some(tape) = &self.tape else { return Message::new(self.hello.message(0)) };
-        if self.hello.is_behind(tape) {
+    /// Returns `hello` for a client that comes now, and what it knows of the dictionaries then.
+    pub fn hello(&mut self) -> (Arc<Message>, Known) {
+        if let Some(tape) = &self.tape
+            && self.hello.is_behind(tape)
+        {
             self.hello = Hello::new(Some(tape), self.heartbeat_ms, &self.server);
         }
-        Message::new(self.hello.message(tape.head()))
+        let head = self.tape.as_ref().map_or(0, |tape| tape.head());
+        (Message::new(self.hello.message(head)), self.hello.known())
     }
 
     /// Returns a snapshot of now, or one shortly before that still joins a cursor at `seq`.
@@ -108,6 +111,13 @@ impl Follow {
             self.snapshot = Some((Instant::now(), tape.snapshot()));
         }
         self.snapshot.as_ref().map(|(_, snapshot)| snapshot)
+    }
+
+    /// Returns the same, and the dictionaries, which go as far at least.
+    pub fn snapshot_and_dictionary(&mut self, seq: u64) -> Option<(&Snapshot, &Dictionary)> {
+        self.snapshot(seq)?;
+        self.dictionary();
+        self.snapshot.as_ref().map(|(_, snapshot)| (snapshot, &self.dictionary))
     }
 
     /// Returns `status` as it is.

@@ -26,6 +26,10 @@ pub struct Stats {
     pub overruns: AtomicU64,
     /// Trades that plain clients lost because they fell behind.
     pub dropped: AtomicU64,
+    /// Trades that subscriptions to the newest were spared, each client counted.
+    pub conflated: AtomicU64,
+    /// Clients told that they are slow.
+    pub warned: AtomicU64,
     /// Clients cut off because they took nothing any more.
     pub evicted: AtomicU64,
     /// Turns at which a client had not taken the message before.
@@ -110,6 +114,8 @@ impl Stats {
             ("gap_trades", &self.gap_trades),
             ("overruns", &self.overruns),
             ("dropped", &self.dropped),
+            ("conflated", &self.conflated),
+            ("warned", &self.warned),
             ("evicted", &self.evicted),
             ("not_done", &self.not_done),
             ("steps", &self.steps),

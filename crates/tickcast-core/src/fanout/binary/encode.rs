@@ -142,7 +142,7 @@ impl Block<'_> {
     /// last trade that fits into `max_bytes` (at least one is taken).
     ///
     /// # Panics
-    /// If the run is empty, or the rows are not rows of it.
+    /// If the rows are not rows of the run.
     pub fn binary(&self, seq: u64, pick: &Pick<'_>, max_bytes: usize, now_ns: i64, how: &Binary<'_>) -> Frame {
         let Pick { rows, stages, .. } = *pick;
         if rows.is_empty() {
@@ -228,12 +228,27 @@ pub fn snapshot(
         entries.extend(taken.iter().filter(|e| subscription.admits_instrument(e.trade().instrument_id)));
     }
     entries.sort_unstable_by_key(SnapshotEntry::seq);
+    write_snapshot(&entries, taken.to_seq(), now_ns, how, enrichments)
+}
+
+/// Returns the `snapshot` frame of a tape that has nothing yet.
+pub fn empty_snapshot(now_ns: i64, how: &Binary<'_>, enrichments: usize) -> Vec<u8> {
+    write_snapshot(&[], 0, now_ns, how, enrichments)
+}
+
+fn write_snapshot(
+    entries: &[SnapshotEntry<'_>],
+    to_seq: u64,
+    now_ns: i64,
+    how: &Binary<'_>,
+    enrichments: usize,
+) -> Vec<u8> {
     let times = || entries.iter().map(|e| e.trade().timestamp_ns);
     let record_bytes = RECORD_BYTES + 8 * enrichments;
     let header = Header {
         count: entries.len() as u32,
         first: 1,
-        last: taken.to_seq(),
+        last: to_seq,
         sent_ns: now_ns,
         oldest_ns: times().min().unwrap_or(0),
         newest_ns: times().max().unwrap_or(0),

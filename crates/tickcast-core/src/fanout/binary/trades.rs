@@ -1,7 +1,9 @@
 //! The receiver's dictionaries, and a frame's records as trades.
 
-use super::decode::{Entries, FrameError, FrameView};
+use super::super::frame::{close_list, write_seqs};
+use super::decode::{Entries, FrameError, FrameView, Stages};
 use crate::Trade;
+use crate::encode::json::{EnrichmentKeys, write_trade};
 
 /// What a receiver knows of the sender's dictionaries: from `hello`, then from every frame, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,6 +77,52 @@ impl FrameDictionary {
             enrichments,
         })
     }
+}
+
+impl FrameDictionary {
+    /// Returns the message of `tickcast.v1.json` that says what the frame says; it was learnt from before.
+    ///
+    /// # Errors
+    /// As [`FrameDictionary::trade`].
+    pub fn message(&self, frame: &FrameView<'_>, keys: &EnrichmentKeys) -> Result<Vec<u8>, FrameError> {
+        let kind = if frame.is_snapshot { "snapshot" } else { "trades" };
+        let head = format!("{{\"type\":\"{kind}\",\"seq\":{},\"toSeq\":{}", frame.seq, frame.to_seq);
+        let mut body = head.into_bytes();
+        if !frame.is_snapshot {
+            body.extend_from_slice(format!(",\"sentNs\":\"{}\"", frame.sent_ns).as_bytes());
+        }
+        body.extend_from_slice(b",\"trades\":[");
+        let mut enrichments = Vec::new();
+        for row in 0..frame.len() {
+            write_trade(&mut body, &self.trade(frame, row, &mut enrichments)?, keys);
+            body.push(b',');
+        }
+        close_list(&mut body);
+        if frame.has_seqs() {
+            write_seqs(&mut body, (0..frame.len()).map(|row| frame.seq_of(row)));
+        }
+        let stages: Vec<Stages> = (0..frame.len()).map_while(|row| frame.stages_of(row)).collect();
+        if !stages.is_empty() {
+            body.extend_from_slice(format!(",\"stages\":{}", columns(&stages)).as_bytes());
+        }
+        if let Some(conflated) = frame.conflated {
+            body.extend_from_slice(format!(",\"conflated\":{conflated}").as_bytes());
+        }
+        body.push(b'}');
+        Ok(body)
+    }
+}
+
+fn columns(stages: &[Stages]) -> serde_json::Value {
+    let column = |of: fn(&Stages) -> u32| -> Vec<u32> { stages.iter().map(of).collect() };
+    serde_json::json!({
+        "ingestNs": stages.iter().map(|s| s.ingest_ns.to_string()).collect::<Vec<_>>(),
+        "decode": column(|s| s.decode_us),
+        "rules": column(|s| s.rules_us),
+        "enrich": column(|s| s.enrich_us),
+        "tape": column(|s| s.tape_us),
+        "sent": column(|s| s.sent_us),
+    })
 }
 
 fn learn(known: &mut Vec<String>, entries: &Entries<'_>) -> Result<(), FrameError> {
