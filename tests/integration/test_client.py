@@ -6,43 +6,18 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 
 import tickcast.client
 from fixtures.gateway import Feed, Gateway
 from fixtures.processes import Programs, free_port
+from fixtures.tapeserver import TapeServer
 from tickcast.client import Batch, Gap, LinkLostError, LinkRefusedError, Lost, Place, Snapshot, Status, Trade
 from tickcast.errors import ConfigError
 from tickcast.retry import Limits
-from tickcast.rpc.tape import SERVICE, TapeService
 
 QUICK = Limits(first_s=0.01, longest_s=0.05, open_s=0.05, longest_open_s=0.1)
-
-
-class TapeServer:
-    """A gRPC server with nothing but a tape, in the test's own loop."""
-
-    def __init__(self, run_dir: Path, port: int = 0, **options: float) -> None:
-        self.draining = asyncio.Event()
-        self.service = TapeService(run_dir, self.draining, **options)
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        handler = grpc.method_handlers_generic_handler(SERVICE, self.service.methods())
-        self._server.add_generic_rpc_handlers((handler,))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
-        self.url = f"grpc://127.0.0.1:{self.port}"
-
-    async def __aenter__(self) -> "TapeServer":
-        await self._server.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def stop(self) -> None:
-        self.draining.set()
-        await self._server.stop(1.0)
 
 
 @pytest.fixture
@@ -143,7 +118,7 @@ async def test_what_the_tape_no_longer_has_is_a_gap(server: str, feed: Feed) -> 
 
 async def test_server_that_comes_back_is_found_and_nothing_is_missing(feed: Feed, run_dir: Path) -> None:
     port = free_port()
-    first = TapeServer(run_dir, port)
+    first = TapeServer(run_dir, port=port)
     await first.__aenter__()
     got: list[object] = []
     feed.add(10)
@@ -164,7 +139,7 @@ async def test_server_that_comes_back_is_found_and_nothing_is_missing(feed: Feed
         feed.add(20)
         while not any(isinstance(event, Lost) for event in got):
             await asyncio.sleep(0.01)
-        async with TapeServer(run_dir, port):
+        async with TapeServer(run_dir, port=port):
             feed.add(10)
             await following
     assert [number(trade) for trade in got if isinstance(trade, Trade)] == list(range(1, 41))

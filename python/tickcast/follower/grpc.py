@@ -120,14 +120,9 @@ class GrpcTrades:
     async def _follow(self) -> AsyncGenerator[Start | Trades, None]:
         while True:
             try:
-                async with TapeLink(self._target) as link:
-                    self._link = link
-                    if self._anew:
-                        yield await self._start_anew(link)
-                        self._anew = False
-                    async with aclosing(self._connection(link)) as items:
-                        async for item in items:
-                            yield item
+                async with TapeLink(self._target) as self._link, aclosing(self._session(self._link)) as items:
+                    async for item in items:
+                        yield item
             except AgedOutError as error:
                 log.warning("%s", error)
                 self._anew = True
@@ -136,10 +131,18 @@ class GrpcTrades:
                 raise SourceError(f"source: {error}") from None
             except LinkLostError as error:
                 await self._wait(error)
-            finally:
-                self._link = None
+
+    async def _session(self, link: TapeLink) -> AsyncGenerator[Start | Trades, None]:
+        """Yield what one connection brings, from the place found out first."""
+        if self._anew:
+            yield await self._start_anew(link)
+            self._anew = False
+        async with aclosing(self._connection(link)) as items:
+            async for item in items:
+                yield item
 
     async def _wait(self, error: LinkLostError) -> None:
+        self._link = None
         self._reconnect.failed()
         stale_since = self._state.since if self._state.state == "stale" else None
         detail = f"{error}; trying again (breaker {self._reconnect.state})"
@@ -169,7 +172,7 @@ class GrpcTrades:
         return start_of(hello, from_seq, fresh=fresh, snapshot=(names, taken.snapshot))
 
     async def _connection(self, link: TapeLink) -> AsyncGenerator[Start | Trades, None]:
-        """Yield what one connection brings."""
+        """Yield what comes from the place on."""
         request = pb.SubscribeRequest(
             from_seq=self._next_seq, epoch=self._epoch_text, strict=True, snapshot=False, stages=True, why=True
         )

@@ -44,6 +44,8 @@ STALE_NS = 2_000_000_000
 LOOK_S = 0.5
 """How often a stream looks at the source's state, and whether the tape was replaced."""
 MOST_INSTRUMENTS = 10_000
+MOST_FROM_START = 16_384
+"""Most trades of a new tape that subscribers of the old one still get one by one."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Wanted: TypeAlias = "tuple[tuple[str, ...] | None, tuple[int, ...] | None, bool, bool]"
@@ -269,9 +271,11 @@ class _Stream:
             if self._service.draining.is_set():
                 why = "the server goes down; call again"
                 await abort(self._context, grpc.StatusCode.UNAVAILABLE, why, retry_later())
-            # Another tape: its first trade is the next that is wanted.
+            # Another tape: its first trade is the next that is wanted, unless it has come a long way already.
+            old_epoch = self._feed.epoch
             self._feed = self._service.tape() or self._feed
-            self._resume = (1, "") if self._strict else None
+            young = self._feed.oldest == 1 and self._feed.head <= MOST_FROM_START
+            self._resume = (1, "" if young or self._strict else old_epoch)
 
     async def _begin(self) -> None:
         hello = self._service.hello(self._feed)

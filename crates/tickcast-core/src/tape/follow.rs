@@ -1,7 +1,7 @@
 //! Writing a tape that follows another one: trades come with their sequences, and keep them.
 //!
 //! A sequence that did not come is a hole. It takes a slot like a trade, so that slots are still found by their
-//! sequence; only a hole of a quarter of the ring and more is skipped, with everything before it. Codes mean something
+//! sequence; only one with nothing before it, or of a quarter of the ring and more, is skipped, with everything before it. Codes mean something
 //! else on every tape, so instruments, reasons, rules and rule sets come as text, or in the order that
 //! [`TapeWriter::learn`] was told.
 
@@ -102,7 +102,8 @@ impl TapeWriter {
 
     fn stage_hole(&mut self, last: u64) -> Result<()> {
         let mut next = self.staged_head() + 1;
-        if last.saturating_sub(next) >= self.quarter() {
+        let nothing_before = self.oldest == next;
+        if last >= next && (nothing_before || last - next >= self.quarter()) {
             self.write_staged(&[])?;
             self.stage.clear();
             return self.skip_to(last);

@@ -1,0 +1,220 @@
+"""A follower process behind a tape that the test writes: same epoch, same sequences, same trades.
+
+What can't be had is a hole, and a gap of whoever reads here.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures.gateway import Feed
+from fixtures.processes import Program, Programs, free_port
+from fixtures.tapeserver import TapeServer
+from tickcast import client
+from tickcast._core import TapeReader
+from tickcast.client import Batch, Gap, Place
+
+COLUMNS = [("notional", "USD")]
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[Feed]:
+    made = Feed(tmp_path / "far", enrichments=COLUMNS)
+    yield made
+    made.close()
+
+
+class Near:
+    """A follower in a process of its own, with its own run directory."""
+
+    def __init__(self, programs: Programs, folder: Path, upstream: int) -> None:
+        self._programs = programs
+        self._command = ("process", "--source", f"grpc://127.0.0.1:{upstream}", "--grpc-port", "0")
+        self.run_dir = folder / "near"
+        self.program: Program | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        self.program = self._programs.tickcast(*self._command, "--run-dir", str(self.run_dir))
+        line = await asyncio.to_thread(self.program.expect, "ready")
+        self.url = "grpc://" + line.split("grpc=")[1]
+
+    async def end(self, number: int) -> None:
+        await asyncio.to_thread(self.program.end, number)
+
+    @property
+    def tape(self) -> TapeReader:
+        return TapeReader.open(self.run_dir)
+
+    async def until(self, head: int) -> TapeReader:
+        """Wait until the tape here has this head."""
+        await until(lambda: (self.run_dir / "tape").exists() and self.tape.head >= head, f"{head} here")
+        return self.tape
+
+    def state(self) -> str:
+        return json.loads(self.tape.board())["source"]["state"]
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    try:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail(f"not in time: {what}")
+
+
+async def read(url: str, place: Place, to: int) -> list[Batch | Gap]:
+    """Return what a reader gets from a place up to a sequence."""
+    got: list[Batch | Gap] = []
+    async with asyncio.timeout(30):
+        async for item in client.subscribe(url, place=place).batches():
+            got.append(item)
+            if (item.last if isinstance(item, Gap) else item.last_seq) >= to:
+                break
+    return got
+
+
+def newest(tape: TapeReader) -> dict[str, int]:
+    """Return the sequence of each instrument's newest VALID trade."""
+    taken = json.loads(tape.snapshot())
+    return {trade["instrumentId"]: seq for trade, seq in zip(taken["trades"], taken["seqs"], strict=True)}
+
+
+def assert_same(feed: Feed, near: TapeReader, first: int, last: int) -> None:
+    """Compare trades, and why they were judged so; all but when they came here."""
+    far = TapeReader.open(feed.run_dir)
+    for seq in range(first, last + 1):
+        assert near.trade(seq) == far.trade(seq)
+        ours, theirs = (json.loads(tape.why(seq)) for tape in (near, far))
+        assert ours.pop("stagesUs")["rules"] == theirs.pop("stagesUs")["rules"]
+        assert ours == theirs
+
+
+@pytest.fixture
+def start(programs: Programs, tmp_path: Path) -> Callable[[int], Awaitable[Near]]:
+    async def run(upstream: int) -> Near:
+        near = Near(programs, tmp_path, upstream)
+        await near.start()
+        return near
+
+    return run
+
+
+Start = Callable[[int], Awaitable[Near]]
+
+
+async def test_late_follower_gets_what_the_tape_still_has_and_newest_values_of_quiet_instruments(
+    feed: Feed, start: Start
+) -> None:
+    feed.writer.append([("QUIET", 7.0, 1, 1, 1, None, 7.0, [70.0], 0)], 1)
+    head = feed.add(20_000)
+    far = TapeReader.open(feed.run_dir)
+    assert far.oldest > 1
+    async with TapeServer(feed.run_dir) as server:
+        near = await start(server.port)
+        tape = await near.until(head)
+        assert tape.epoch == far.epoch
+        assert far.oldest < tape.oldest < far.oldest + (head - far.oldest) // 8
+        assert_same(feed, tape, head - 300, head)
+        assert newest(tape) == newest(far)
+        assert newest(tape)["QUIET"] == 1
+
+
+async def test_follower_killed_and_started_again_goes_on_where_it_was(feed: Feed, start: Start) -> None:
+    feed.add(100)
+    async with TapeServer(feed.run_dir) as server:
+        near = await start(server.port)
+        tape = await near.until(100)
+        await near.end(9)
+        feed.add(150)
+        await near.start()
+        assert (await near.until(250)).oldest == 1
+        assert not tape.superseded()
+        assert_same(feed, near.tape, 1, 250)
+        assert newest(near.tape) == newest(TapeReader.open(feed.run_dir))
+
+
+async def test_what_was_overwritten_while_the_link_was_down_is_one_gap_as_small_as_can_be(
+    feed: Feed, start: Start
+) -> None:
+    port = free_port()
+    feed.add(100)
+    async with TapeServer(feed.run_dir, port=port) as server:
+        near = await start(server.port)
+        await near.until(100)
+    await until(lambda: near.state() == "stale", "the link is down")
+    head = feed.add(20_000)
+    far = TapeReader.open(feed.run_dir)
+    async with TapeServer(feed.run_dir, port=port):
+        tape = await near.until(head)
+        await until(lambda: near.state() == "live", "the link is up")
+        assert tape.epoch == far.epoch
+        got = await read(near.url, Place(epoch=tape.epoch, next_seq=50), head)
+        gaps = [item for item in got if isinstance(item, Gap)]
+        assert len(gaps) == 1
+        assert gaps[0].last < far.oldest + (head - far.oldest) // 8
+        after = [seq for item in got if isinstance(item, Batch) for seq in item.seq.tolist()]
+        assert after[-1] == head
+        assert json.loads(tape.board())["counters"]["lost"] == gaps[0].last - 100
+        assert newest(tape) == newest(far)
+        assert_same(feed, tape, head - 100, head)
+
+
+async def test_another_epoch_upstream_is_another_epoch_here(feed: Feed, start: Start) -> None:
+    port = free_port()
+    feed.add(100)
+    async with TapeServer(feed.run_dir, port=port) as server:
+        near = await start(server.port)
+        old = await near.until(100)
+    feed.close()
+    other = Feed(feed.run_dir, fresh=True)
+    feed.writer = other.writer
+    other.add(30)
+    async with TapeServer(feed.run_dir, port=port):
+        await until(old.superseded, "the tape is replaced")
+        tape = await near.until(30)
+        assert tape.epoch == other.writer.epoch != old.epoch
+        assert tape.enrichments() == []
+        assert_same(other, tape, 1, 30)
+
+
+async def test_a_follower_can_be_followed(feed: Feed, start: Start, programs: Programs, tmp_path: Path) -> None:
+    feed.add(200)
+    async with TapeServer(feed.run_dir) as server:
+        near = await start(server.port)
+        await near.until(200)
+        far = Near(programs, tmp_path / "further", int(near.url.rpartition(":")[2]))
+        await far.start()
+        feed.add(50)
+        tape = await far.until(250)
+        assert_same(feed, tape, 1, 250)
+
+
+async def test_client_ticks_are_judged_by_the_processor_that_is_followed(feed: Feed, start: Start) -> None:
+    from tickcast.gateway.control import Control, JudgeError
+
+    async def judge(payload: bytes) -> list[str]:
+        return [json.dumps({"judged": json.loads(payload)})]
+
+    feed.add(1)
+    async with TapeServer(feed.run_dir, judge) as server:
+        near = await start(server.port)
+        await near.until(1)
+        control = Control(near.run_dir / "control.sock")
+        assert json.loads(await control.judge('{"price":1}')) == {"judged": {"price": 1}}
+    await until(lambda: near.state() == "stale", "the link is down")
+    with pytest.raises(JudgeError, match="can't be reached") as away:
+        await control.judge("{}")
+    assert away.value.code == "away"
+    await control.close()
+
+
+async def test_rules_for_trades_that_are_judged_already_are_refused(programs: Programs, tmp_path: Path) -> None:
+    command = ("process", "--source", "grpc://127.0.0.1:1", "--rules", "tickcast.examples.quantlib:rules")
+    program = programs.tickcast(*command, "--run-dir", str(tmp_path / "run"))
+    assert await asyncio.to_thread(program.wait) == 2
+    assert "judged already" in program.errors[-1]
