@@ -1,9 +1,9 @@
 //! Writing a tape that follows another one: trades come with their sequences, and keep them.
 //!
 //! A sequence that did not come is a hole. It takes a slot like a trade, so that slots are still found by their
-//! sequence; only one with nothing before it, or of a quarter of the ring and more, is skipped, with everything before it. Codes mean something
-//! else on every tape, so instruments, reasons, rules and rule sets come as text, or in the order that
-//! [`TapeWriter::learn`] was told.
+//! sequence; only one with nothing before it, or of a quarter of the ring and more, is skipped, with everything before
+//! it. Codes mean something else on every tape, so instruments, reasons, rules and rule sets come as text, or in the
+//! order that [`TapeWriter::learn`] was told.
 
 use super::layout::MAX_RULES;
 use super::memory::Ordering;
