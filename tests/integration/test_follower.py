@@ -151,6 +151,7 @@ async def test_what_was_overwritten_while_the_link_was_down_is_one_gap_as_small_
     far = TapeReader.open(feed.run_dir)
     async with TapeServer(feed.run_dir, port=port):
         tape = await near.until(head)
+        feed.board()  # a processor that does not touch its board is stale itself
         await until(lambda: near.state() == "live", "the link is up")
         assert tape.epoch == far.epoch
         got = await read(near.url, Place(epoch=tape.epoch, next_seq=50), head)
