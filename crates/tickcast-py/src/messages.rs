@@ -194,19 +194,18 @@ fn encode(
     let mut out = Outbox { messages: Vec::new(), last: confirmed + rows as u64, positions: Vec::new(), skipped: 0 };
     let mut by_key: HashMap<String, usize> = HashMap::new();
     let mut scratch = Vec::new();
+    let mut seen = Vec::new();
     for record in (0..rows).map(|row| run.get(row)) {
-        let position = Position { index: u16::MAX, ..record.id().position() };
+        let position = record.id().position();
         if let Some(owned) = owned {
-            match owned.get(&(position.stream, position.partition)) {
-                Some(&from) if position.offset >= from => note(&mut out.positions, position),
-                _ => {
-                    out.skipped += 1;
-                    continue;
-                }
+            let from = owned.get(&(position.stream, position.partition));
+            // A partition that was lost and came back is read again: what lies behind is on the tape a second time.
+            if from.is_none_or(|&from| position.offset < from) || !note(&mut seen, position) {
+                out.skipped += 1;
+                continue;
             }
-        } else {
-            note(&mut out.positions, position);
         }
+        note(&mut out.positions, Position { index: u16::MAX, ..position });
         let id = String::from_utf8_lossy(&record.id().hex()).into_owned();
         let key = dictionaries.instrument(reader, &record).to_owned();
         let message = |payload: Vec<u8>| Outgoing {
@@ -257,12 +256,15 @@ fn trade_of<'a>(instrument_id: &'a str, reason: Option<&'a str>, record: &Record
     }
 }
 
-fn note(positions: &mut Vec<Position>, position: Position) {
+/// Notes the position as the last one of its partition; false if that was there already, or a later one.
+fn note(positions: &mut Vec<Position>, position: Position) -> bool {
     let same = |p: &&mut Position| (p.stream, p.partition) == (position.stream, position.partition);
     match positions.iter_mut().find(same) {
-        Some(known) => *known = (*known).max(position),
+        Some(known) if *known >= position => return false,
+        Some(known) => *known = position,
         None => positions.push(position),
     }
+    true
 }
 
 /// What Python gets: messages (key, payload, trade id, sequence, rule set), last sequence, positions, skipped trades.

@@ -26,7 +26,8 @@ MAX_TRADES = 4096
 WAIT_S = 0.2
 FLUSH_S = 1.0
 RETRY_S = 0.5
-INIT_S = 10.0
+ANSWER_S = 3.0
+"""Longest wait for a step of a transaction."""
 TRANSACTION_MS = 10_000
 """A transaction that is open longer was its writer's last."""
 
@@ -52,6 +53,7 @@ class KafkaSink:
         self._ownership = ownership
         self._state = "live"
         self._failed: KafkaError | None = None
+        self._written: dict[tuple[int, int], int] = {}
         self._writing = threading.Lock()
         self._closed = False
         self._producer = self._make_producer()
@@ -86,18 +88,30 @@ class KafkaSink:
             return self._closed or self._write_next(wait_s)
 
     def _write_next(self, wait_s: float) -> bool:
-        owned = self._ownership.offsets() if self._ownership is not None else None
+        owned = self._owned()
         if self._ownership is not None and owned is None:
             time.sleep(wait_s)
             return True
-        messages, last, _, _ = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format, owned)
+        messages, last, positions, _ = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format, owned)
         self._failed = None
         self._produce(messages)
         if not self._flush():
             return False
         self._state = "live"
-        self._hold.confirm(last)
+        self._confirm(last, positions)
         return True
+
+    def _owned(self) -> dict[tuple[int, int], int] | None:
+        """Return from where on each source partition is to be written; None: everything, or nothing is known yet."""
+        owned = self._ownership.offsets() if self._ownership is not None else None
+        if owned is None:
+            return None
+        return {partition: max(start, self._written.get(partition, 0)) for partition, start in owned.items()}
+
+    def _confirm(self, last: int, positions: list[Position]) -> None:
+        if self._ownership is not None:
+            self._written.update({position[:2]: position[2] + 1 for position in positions})
+        self._hold.confirm(last)
 
     def _produce(self, messages: list[tuple[str, bytes, str, int, int]]) -> None:
         topic, produce, headers = self._url.topic, self._producer.produce, self._headers
@@ -150,6 +164,10 @@ class KafkaSink:
             self._failed = error
 
 
+class Hangs(Exception):
+    """A call of librdkafka has not come back."""
+
+
 class TransactionalKafkaSink(KafkaSink):
     """Writes by transactions, with the source's positions inside: each trade exactly once, whoever is killed.
 
@@ -186,19 +204,18 @@ class TransactionalKafkaSink(KafkaSink):
     def _write_next(self, wait_s: float) -> bool:
         try:
             if not self._begun:
-                self._producer.init_transactions(INIT_S)
+                self._producer.init_transactions(ANSWER_S)
                 # Whatever was under way is decided now: it may have been committed after all.
                 self._source.look_again()
                 self._begun = True
             return self._write_transaction(wait_s)
-        except KafkaException as error:
+        except (KafkaException, Hangs) as error:
             self._state = f"{self._url.servers}: {why(error)}"
             self._recover(error)
             return False
 
     def _write_transaction(self, wait_s: float) -> bool:
-        assert self._ownership is not None
-        owned = self._ownership.offsets()
+        owned = self._owned()
         group = self._source.group_metadata()
         if owned is None or group is None:
             time.sleep(wait_s)
@@ -208,21 +225,22 @@ class TransactionalKafkaSink(KafkaSink):
         if messages or offsets:
             self._producer.begin_transaction()
             self._produce(messages)
-            self._producer.send_offsets_to_transaction(list(offsets.values()), group)
+            self._send_offsets(list(offsets.values()), group)
             self._commit()
         self._state = "live"
-        self._hold.confirm(last)
+        self._confirm(last, positions)
         return True
 
     def _commit(self) -> None:
         """Commit; what is not decided within the wait is asked for again, never written again."""
         while True:
             try:
-                self._producer.commit_transaction(INIT_S)
+                self._producer.commit_transaction(ANSWER_S)
                 return
             except KafkaException as error:
                 if self._closed or not error.args[0].retriable():
                     raise
+                self._state = f"{self._url.servers}: {why(error)}"
 
     def _offsets(
         self, positions: list[Position], owned: dict[tuple[int, int], int]
@@ -244,17 +262,39 @@ class TransactionalKafkaSink(KafkaSink):
             for key, p in newest.items()
         }
 
-    def _recover(self, error: KafkaException) -> None:
-        """Abort what can be aborted; else begin with a new producer, which fences the old one."""
+    def _send_offsets(self, offsets: list[TopicPartition], group: object) -> None:
+        """Put positions into the transaction, in a thread that can be left behind.
+
+        After a restart of the brokers librdkafka may never come back from this call, whatever timeout it was given.
+
+        Raises:
+            KafkaException: The brokers refuse.
+            Hangs: It has not come back.
+        """
+        producer, failures, done = self._producer, list[KafkaException](), threading.Event()
+
+        def send() -> None:
+            try:
+                producer.send_offsets_to_transaction(offsets, group, ANSWER_S)
+            except KafkaException as error:
+                failures.append(error)
+            done.set()
+
+        threading.Thread(target=send, name="kafka-offsets", daemon=True).start()
+        if not done.wait(ANSWER_S + 1):
+            raise Hangs("no answer to positions in a transaction")
+        if failures:
+            raise failures[0]
+
+    def _recover(self, error: Exception) -> None:
+        """Abort what was under way; where that fails, begin with a new producer, which fences the old one."""
         self._committed.clear()
-        told = error.args[0]
         log.warning("transaction failed, its trades are written again: %s", why(error))
-        try:
-            if self._begun and told.txn_requires_abort():
-                self._producer.abort_transaction(INIT_S)
+        if self._begun and not isinstance(error, Hangs):
+            try:
+                self._producer.abort_transaction(ANSWER_S)
                 return
-        except KafkaException as worse:
-            told = worse.args[0]
-        if told.fatal() or not told.retriable():
-            self._producer = self._make_producer()
-            self._begun = False
+            except KafkaException as worse:
+                log.warning("it can't be aborted, there has to be a new producer: %s", why(worse))
+        self._producer = self._make_producer()
+        self._begun = False

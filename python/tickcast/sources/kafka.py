@@ -39,6 +39,8 @@ TAKE, TAKE_S = 500, 0.005
 """Messages taken from librdkafka at a time, and the longest wait for so many: what a lone one may wait."""
 COMMIT_S = 0.5
 """Pause between two commits."""
+GROUP_S = 0.1
+"""How often the group's generation is looked at, for transactions."""
 DRAIN_S = 5.0
 """How long a partition that is taken away is waited for, until tape and sinks have what was read of it."""
 MOST_MESSAGES, MOST_BYTES = 65_536, 64 * 1024 * 1024
@@ -103,6 +105,8 @@ class KafkaSource:
         self._tape: dict[tuple[int, int], int] = {}
         self._error: SourceError | None = None
         self._closing = threading.Event()
+        self._looks: deque[threading.Event] = deque()
+        self._group: Any = None
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -174,20 +178,24 @@ class KafkaSource:
             await asyncio.to_thread(self._thread.join, 10.0)
 
     def group_metadata(self) -> Any:  # noqa: ANN401 (librdkafka's own, opaque)
-        """Return what a transaction needs to commit positions for the group; None before the source is connected."""
-        return self._consumer.consumer_group_metadata() if self._consumer is not None else None
+        """Return what a transaction needs to commit positions for the group; None before the source has joined it.
+
+        After a rebalance it is out of date for a moment: the brokers refuse it, and the transaction is written again.
+        """
+        return self._group
 
     def look_again(self) -> None:
-        """Ask what the group has committed: from there on sinks have to write.
+        """Ask what the group has committed, and wait for the answer: from there on sinks have to write."""
+        looked = threading.Event()
+        self._looks.append(looked)
+        # The thread that consumes asks: a call from another one beside it does not come back.
+        while not (looked.wait(0.1) or self._closing.is_set()):
+            pass
 
-        Raises:
-            KafkaException: The brokers don't answer.
-        """
-        if self._consumer is None:
-            return
+    def _look(self, consumer: Consumer) -> None:
         with self._lock:
             asked = [TopicPartition(self._url.topic, partition) for partition in self._shelves]
-        for known in self._consumer.committed(asked, timeout=5.0) if asked else []:
+        for known in consumer.committed(asked, timeout=5.0) if asked else []:
             if known.error is not None:
                 raise KafkaException(known.error)
             with self._lock:
@@ -276,8 +284,11 @@ class KafkaSource:
             {
                 "group.id": self._url.group,
                 "group.instance.id": self.instance,
-                "partition.assignment.strategy": "cooperative-sticky",
+                # Not cooperative: a static member that is killed between the two rounds of a cooperative rebalance gets
+                # its old assignment back, and what it was to give away is nobody's for ever.
+                "partition.assignment.strategy": "range",
                 "session.timeout.ms": 6000,
+                "max.poll.interval.ms": 60_000,
                 "heartbeat.interval.ms": 1500,
                 "auto.offset.reset": "latest" if self._url.start == "new" else "earliest",
                 "isolation.level": "read_committed",
@@ -305,10 +316,22 @@ class KafkaSource:
                 self._put(message)
             if self._waiting:
                 self._tell()
+            if self._looks:
+                self._answer_looks(consumer)
+            if not self.commits and time.monotonic() - last_commit >= GROUP_S:
+                last_commit = time.monotonic()
+                self._group = consumer.consumer_group_metadata()
             if self.commits and time.monotonic() - last_commit >= COMMIT_S:
                 last_commit = time.monotonic()
                 self._commit(consumer, wait=False)
             paused = self._relieve(consumer, paused)
+
+    def _answer_looks(self, consumer: Consumer) -> None:
+        """Look for those that wait; tried again where the brokers don't answer."""
+        with contextlib.suppress(KafkaException):
+            self._look(consumer)
+            while self._looks:
+                self._looks.popleft().set()
 
     def _put(self, message: Message) -> None:
         error = message.error()
@@ -339,7 +362,7 @@ class KafkaSource:
         placed = self._patiently(lambda: self._place(consumer, partitions))
         if placed is None:
             return
-        consumer.incremental_assign(placed)
+        consumer.assign(placed)
         log.info("partitions assigned: %s", ", ".join(f"{p.partition} from {p.offset}" for p in placed) or "none")
         self._enter("live", f"reading {self._shown}, partitions {sorted(self._shelves)}")
         self._tell()
@@ -403,14 +426,14 @@ class KafkaSource:
             self._commit(consumer, wait=True)
         self._let_go(partitions)
         with contextlib.suppress(KafkaException):
-            consumer.incremental_unassign(partitions)
+            consumer.unassign()
         log.info("partitions revoked: %s", ", ".join(str(p.partition) for p in partitions))
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._clear(partitions)
         self._let_go(partitions)
         with contextlib.suppress(KafkaException):
-            consumer.incremental_unassign(partitions)
+            consumer.unassign()
         log.warning("partitions lost: %s", ", ".join(str(p.partition) for p in partitions))
 
     def _clear(self, partitions: list[TopicPartition]) -> None:
