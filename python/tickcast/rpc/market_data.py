@@ -33,6 +33,8 @@ _TURNS: Final = 4
 _AHEAD: Final = 4
 """Batches of one call that may wait for its client to read."""
 _SPANS: Final = {"proto": "ProcessStream", "proto-batch": "ProcessBatches"}
+_ENOUGH_TO_WRITE: Final = 16
+"""Replies that keep the connection busy while the next ones are judged."""
 _BYTES_A_TICK: Final = 40
 """What a tick takes on the wire, about: bounds how much of a call is judged at once."""
 
@@ -156,6 +158,8 @@ class _Call:
         self._bytes = 0
         self._unanswered = 0
         self._sends_ahead = False
+        self._to_write = 0
+        self._written = asyncio.Event()
         self._taken_s = 0.0
         self._ended = False
         self._news = asyncio.Event()
@@ -173,10 +177,14 @@ class _Call:
             self._sends_ahead |= self._unanswered > 0
             self._unanswered += 1
             self._news.set()
-            if len(messages) >= self._most_messages or self._bytes >= self._most_bytes:
+            if self._is_full():
+                self._written.set()
                 self._room.clear()
                 await self._room.wait()
         self.end()
+
+    def _is_full(self) -> bool:
+        return len(self._messages) >= self._most_messages or self._bytes >= self._most_bytes
 
     def end(self) -> None:
         """Note that no more will come."""
@@ -189,9 +197,14 @@ class _Call:
             self._news.clear()
             if not self._ended:
                 await self._news.wait()
-        # A batch costs the same for one tick as for fifty: those of a client that sends ahead come together.
-        if self._sends_ahead and (left_s := self._taken_s + self._gather_s - time.monotonic()) > 0:
-            await asyncio.sleep(left_s)
+        if self._sends_ahead:
+            # A batch costs the same for one tick as for fifty: those of a client that sends ahead come together, and
+            # as long as there is enough to write, waiting for more costs nobody anything.
+            if (left_s := self._taken_s + self._gather_s - time.monotonic()) > 0:
+                await asyncio.sleep(left_s)
+            while self._to_write > _ENOUGH_TO_WRITE and not self._is_full():
+                self._written.clear()
+                await self._written.wait()
         return bool(self._messages)
 
     def take(self) -> tuple[Batch, BatchTrace | None]:
@@ -212,6 +225,10 @@ class _Call:
     async def send(self, replies: list[bytes]) -> None:
         """Write replies, in order; waits while the client does not read."""
         write = self.context.write
+        self._to_write = len(replies)
         for reply in replies:
             self._unanswered -= 1  # before: the client may have it, and send again, before the write is through
+            self._to_write -= 1
+            if self._to_write == _ENOUGH_TO_WRITE:
+                self._written.set()
             await write(reply)
