@@ -1,13 +1,12 @@
-"""The servicer that one would write first, to measure against: a protobuf object, a Pydantic model and an answer at a time.
+"""The servicer that one would write first, to measure against: protobuf objects, Pydantic, one tick at a time.
 
     python benchmarks/naive_servicer.py FOLDER [--wait]
 
-FOLDER holds the classes that protoc made of `proto/market_data.proto`. `--wait`: judge by the example library's function,
-which waits 10 ms; without it by one comparison. It keeps no windows: that much is spared it. Its address is the first
-line that it prints.
+FOLDER holds the classes that protoc made of `proto/market_data.proto`. `--wait`: judge by the example library's
+function, which waits 10 ms; without it by one comparison. It keeps no windows: that much is spared it. Its address is
+the first line that it prints.
 """
 
-import asyncio
 import itertools
 import sys
 from collections.abc import AsyncIterator
@@ -39,9 +38,7 @@ class Servicer(stubs.MarketDataProcessorServicer):
         self._library = QuantLibrary() if wait else None
         self._ids = itertools.count()
 
-    async def ProcessStream(  # noqa: N802 (the contract's name)
-        self, ticks: AsyncIterator[object], _: object
-    ) -> AsyncIterator[object]:
+    async def ProcessStream(self, ticks: AsyncIterator[object], _: object) -> AsyncIterator[object]:
         async for raw in ticks:
             trade = messages.ValidatedTrade(
                 trade_id=f"{next(self._ids):032x}",
