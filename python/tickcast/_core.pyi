@@ -910,6 +910,45 @@ class TapeReader:
         """Return one trade; None where it is not on the tape."""
     def why(self, seq: int) -> bytes | None:
         """Return why a trade was judged as it was, as a JSON object; None where it is not on the tape."""
+    def search(
+        self,
+        *,
+        instrument: str | None = ...,
+        status: int | None = ...,
+        reason: str | None = ...,
+        rule: str | None = ...,
+        before: int | None = ...,
+        limit: int = ...,
+        scan: int = ...,
+    ) -> bytes:
+        """Return the trades that match, newest first, as a JSON object.
+
+        Args:
+            instrument: Its id.
+            status: 0 UNKNOWN, 1 VALID, 2 INVALID.
+            reason: Up to the value that it names: ``Processing error: price: must be > 0``.
+            rule: The rule that refused, ``screen`` for the built-in checks.
+            before: Only sequences below.
+            limit: Most trades, at most 10,000.
+            scan: Most sequences to look through.
+
+        Raises:
+            ValueError: There is no such status.
+        """
+    def rejects(
+        self,
+        *,
+        instrument: str | None = ...,
+        reason: str | None = ...,
+        rule: str | None = ...,
+        buckets: int = ...,
+        scan: int = ...,
+    ) -> bytes:
+        """Count what is not VALID: by reason over time (at most ``buckets`` bars), rule, instrument; a JSON object."""
+    def stages(self, newest: int) -> bytes:
+        """Return how long the stages of the newest trades took, µs, as a JSON object."""
+    def find(self, trade_id: str) -> int | None:
+        """Return the sequence of the trade with that id; None where it is not on the tape."""
     def snapshot(self, instruments: list[str] | None = ...) -> bytes:
         """Return the newest VALID trade of each instrument as a JSON object."""
     def instruments(self, from_code: int = ...) -> list[str]:

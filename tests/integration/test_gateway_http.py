@@ -234,3 +234,18 @@ def test_the_dashboard_comes_compressed_and_under_a_strict_policy(gateway):
     assert len(best[1]) < len(squeezed[1]) < len(plain[1])
     assert gateway.get(f"/{script[1]}", Accept_Encoding="br;q=0, gzip;q=0")[1] == plain[1]
     assert len({answer[2]["etag"] for answer in (plain, squeezed, best)}) == 3
+
+
+def test_refused_trades_are_found_counted_and_opened_by_their_id(gateway, feed):
+    found = gateway.json("/api/search?status=INVALID&limit=10")
+    assert (found["seqs"], found["rules"]) == ([20, 10], ["near_vwap", "near_vwap"])
+    assert gateway.json("/api/search?instrument=SYM1&before=12")["seqs"] == [11, 6, 1]
+    counts = gateway.json("/api/rejects")
+    assert (counts["trades"], counts["rejects"], counts["rules"]) == (25, 2, [{"name": "near_vwap", "count": 2}])
+    assert [(row["name"], sum(row["counts"])) for row in counts["reasons"]] == [("Too far", 2)]
+    assert gateway.json("/api/rejects?rule=screen")["rejects"] == 0
+    why = gateway.json(f"/api/trades/id/{found['trades'][0]['tradeId']}")
+    assert (why["seq"], why["rules"]) == (20, ["near_vwap"])
+    assert gateway.get("/api/trades/id/" + "0" * 31 + "x")[0] == 404
+    assert gateway.get("/api/search?status=valid")[0] == 400
+    assert gateway.json("/api/stages?newest=5")["trades"] == 5

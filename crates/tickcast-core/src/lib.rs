@@ -7,6 +7,7 @@
 pub mod decode;
 pub mod encode;
 pub mod error;
+pub mod explore;
 pub mod fanout;
 mod horizon;
 pub mod judge;

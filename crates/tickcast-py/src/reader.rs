@@ -3,11 +3,14 @@
 //! Whole pages leave as JSON bytes: the trades were encoded when they were written, nobody encodes them again.
 
 use crate::error::to_py;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
+use tickcast_core::Status;
+use tickcast_core::explore::{self, Query};
 use tickcast_core::fanout::{self, Subscription};
 use tickcast_core::tape::{self, NO_RULE, Read, Record, Run, SCREEN_RULE, flags};
 
@@ -76,6 +79,7 @@ impl TapeReader {
             "epoch": format!("{:016x}", self.tape.epoch()),
             "trade": trade,
             "rule": rule,
+            "rules": self.tape.rules(),
             "ruleSet": self.tape.rule_sets().get(usize::from(record.rule_set())),
             "observed": finite(record.observed()),
             "limit": finite(record.limit()),
@@ -92,6 +96,10 @@ impl TapeReader {
             },
         })
     }
+}
+
+fn known_status(number: u8) -> PyResult<Status> {
+    Status::from_number(number).ok_or_else(|| PyValueError::new_err(format!("status must be 0, 1 or 2, was {number}")))
 }
 
 /// JSON has no NaN: a value that is not there is `null`.
@@ -147,6 +155,47 @@ impl TapeReader {
     fn why<'py>(&self, py: Python<'py>, seq: u64) -> Option<Bound<'py, PyBytes>> {
         let why = py.detach(|| self.one(seq, |record| self.explain(record).to_string()))?;
         Some(PyBytes::new(py, why.as_bytes()))
+    }
+
+    #[pyo3(signature = (*, instrument=None, status=None, reason=None, rule=None, before=None, limit=1000, scan=u64::MAX))]
+    #[allow(clippy::too_many_arguments, reason = "one argument per condition")]
+    fn search<'py>(
+        &self,
+        py: Python<'py>,
+        instrument: Option<String>,
+        status: Option<u8>,
+        reason: Option<String>,
+        rule: Option<String>,
+        before: Option<u64>,
+        limit: usize,
+        scan: u64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let query = Query { instrument, status: status.map(known_status).transpose()?, reason, rule };
+        let limit = limit.min(MOST_TRADES as usize);
+        Ok(PyBytes::new(py, &py.detach(|| explore::search(&self.tape, &query, before, limit, scan))))
+    }
+
+    #[pyo3(signature = (*, instrument=None, reason=None, rule=None, buckets=60, scan=u64::MAX))]
+    fn rejects<'py>(
+        &self,
+        py: Python<'py>,
+        instrument: Option<String>,
+        reason: Option<String>,
+        rule: Option<String>,
+        buckets: usize,
+        scan: u64,
+    ) -> Bound<'py, PyBytes> {
+        let query = Query { instrument, status: None, reason, rule };
+        PyBytes::new(py, &py.detach(|| explore::rejects(&self.tape, &query, buckets, scan)))
+    }
+
+    fn stages<'py>(&self, py: Python<'py>, newest: u64) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| explore::stages(&self.tape, newest)))
+    }
+
+    fn find(&self, py: Python<'_>, trade_id: &str) -> Option<u64> {
+        let id = explore::parse_id(trade_id)?;
+        py.detach(|| explore::find(&self.tape, id))
     }
 
     #[pyo3(signature = (instruments=None))]

@@ -1,9 +1,12 @@
 """``/api``: the tape over plain HTTP, for whoever asks now and then; JSON that the tape holds goes out as it is."""
 
-from typing import Annotated, Any
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Response, get
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, NotFoundException
@@ -12,11 +15,15 @@ from litestar.params import FromPath, QueryParameter
 
 from tickcast._core import TapeReader
 from tickcast.gateway import metrics
+from tickcast.gateway.control import JudgeError
 from tickcast.gateway.health import Readiness, board_of, readiness
 from tickcast.gateway.worker import Worker
 
 __all__ = ["HANDLERS"]
 
+_STATUS = {"UNKNOWN": 0, "VALID": 1, "INVALID": 2}
+_SCAN_S = 1.5
+"""An answer that took a look through the whole tape is given again for so long."""
 _NO_STORE = {"cache-control": "no-store"}
 Json = Response[bytes]
 
@@ -62,6 +69,74 @@ class Snapshot(msgspec.Struct, rename="camel"):
     to_seq: int
     trades: list[Trade]
     seqs: list[int]
+
+
+class Found(msgspec.Struct, rename="camel"):
+    """Trades that match, newest first; `scannedTo` is the sequence down to which the tape was looked through."""
+
+    epoch: str
+    head: int
+    oldest: int
+    scanned_to: int
+    seqs: list[int]
+    rules: list[str | None]
+    trades: list[Trade]
+
+
+class Count(msgspec.Struct):
+    """How often."""
+
+    name: str
+    count: int
+
+
+class Series(Count):
+    """How often, and in each bucket of time."""
+
+    counts: list[int]
+
+
+class Rejects(msgspec.Struct, rename="camel"):
+    """What the tape holds that is not VALID; `times` are the starts of the buckets, seconds since the Unix epoch."""
+
+    oldest: int
+    head: int
+    trades: int
+    rejects: int
+    bucket_s: int
+    times: list[int]
+    reasons: list[Series]
+    rules: list[Count]
+    instruments: list[Count]
+
+
+class StageSpread(msgspec.Struct):
+    """Microseconds; null where there is no trade."""
+
+    p50: int | None
+    p99: int | None
+    max: int | None
+
+
+class Stages(msgspec.Struct):
+    """How long the stages of the newest trades took."""
+
+    trades: int
+    decode: StageSpread
+    rules: StageSpread
+    enrich: StageSpread
+    tape: StageSpread
+
+
+class Rejudged(msgspec.Struct, rename="camel"):
+    """What the rules of now say of a trade's tick, with the VWAP that the rules saw then."""
+
+    status: str
+    reason: str | None
+    rule: str | None
+    rule_set: str
+    observed: float | None
+    limit: float | None
 
 
 class Instrument(msgspec.Struct, rename="camel"):
@@ -151,6 +226,90 @@ async def why(worker: NamedDependency[Worker], seq: FromPath[int]) -> Json:
     return _json(_found(tape, seq, tape.why(seq) if 0 < seq < 2**63 else None))
 
 
+@get("/api/trades/id/{trade_id:str}", operation_id="tradeById", responses=_spec(dict))
+async def by_id(worker: NamedDependency[Worker], trade_id: FromPath[str]) -> Json:
+    """Return the trade with that id, and why it was judged as it was."""
+    tape = _tape(worker)
+    seq = await asyncio.to_thread(tape.find, trade_id)
+    body = None if seq is None else tape.why(seq)
+    if body is None:
+        raise NotFoundException(detail=f"no trade on the tape has the id {trade_id[:64]}")
+    return _json(body)
+
+
+@post("/api/trades/{seq:int}/rejudge", operation_id="rejudge", responses=_spec(Rejudged), status_code=200)
+async def rejudge(worker: NamedDependency[Worker], seq: FromPath[int]) -> Json:
+    """Judge a trade's tick by the rules of now; nothing is written, no window is entered."""
+    tape = _tape(worker)
+    kept = msgspec.json.decode(_found(tape, seq, tape.why(seq) if 0 < seq < 2**63 else None))
+    tick = {key: kept["trade"][key] for key in ("instrumentId", "price", "volume", "timestampNs")}
+    try:
+        return _json(await worker.control.rejudge(msgspec.json.encode(tick).decode(), kept["rulesVwap"]))
+    except JudgeError as problem:
+        raise HTTPException(status_code=503, detail=str(problem)) from None
+
+
+@get("/api/search", operation_id="search", responses=_spec(Found))
+async def search(
+    *,
+    worker: NamedDependency[Worker],
+    instrument: str | None = None,
+    status: Literal["VALID", "INVALID", "UNKNOWN"] | None = None,
+    reason: str | None = None,
+    rule: str | None = None,
+    before: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1, description="only sequences below")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 100,
+) -> Json:
+    """Return the newest trades that match."""
+    tape = _tape(worker)
+    number = None if status is None else _STATUS[status]
+
+    def look() -> bytes:
+        return tape.search(instrument=instrument, status=number, reason=reason, rule=rule, before=before, limit=limit)
+
+    return _json(await asyncio.to_thread(look))
+
+
+_answers: dict[tuple[object, ...], tuple[float, asyncio.Future[bytes]]] = {}
+"""Looks through the whole tape, by what was asked; each is begun once and shared by all who ask meanwhile."""
+
+
+async def _once(key: tuple[object, ...], look: Callable[[], bytes]) -> bytes:
+    now = time.monotonic()
+    for old in [known for known, (until, answer) in _answers.items() if answer.done() and until < now]:
+        del _answers[old]
+    if key not in _answers:
+        _answers[key] = (now + _SCAN_S, asyncio.ensure_future(asyncio.to_thread(look)))
+    return await asyncio.shield(_answers[key][1])
+
+
+@get("/api/rejects", operation_id="rejects", responses=_spec(Rejects))
+async def rejects(
+    worker: NamedDependency[Worker],
+    instrument: str | None = None,
+    reason: str | None = None,
+    rule: str | None = None,
+    buckets: Annotated[int, QueryParameter(ge=1, le=500, description="most bars of the time line")] = 60,
+) -> Json:
+    """Count what the tape holds that is not VALID: by reason over time, by rule, by instrument."""
+    tape = _tape(worker)
+
+    def look() -> bytes:
+        return tape.rejects(instrument=instrument, reason=reason, rule=rule, buckets=buckets)
+
+    return _json(await _once((tape.epoch, instrument, reason, rule, buckets), look))
+
+
+@get("/api/stages", operation_id="stages", responses=_spec(Stages))
+async def stages(
+    worker: NamedDependency[Worker],
+    newest: Annotated[int, QueryParameter(ge=1, le=100_000, description="of how many trades")] = 2_000,
+) -> Json:
+    """Return how long the stages of the newest trades took: median, 99th percentile and most."""
+    tape = _tape(worker)
+    return _json(await asyncio.to_thread(tape.stages, newest))
+
+
 def _found(tape: TapeReader, seq: int, body: bytes | None) -> bytes:
     if body is not None:
         return body
@@ -208,4 +367,18 @@ def prometheus(worker: NamedDependency[Worker]) -> Response[bytes]:
     )
 
 
-HANDLERS = (trades, trade, why, snapshot, instruments, rules, status, prometheus)
+HANDLERS = (
+    trades,
+    trade,
+    why,
+    by_id,
+    rejudge,
+    search,
+    rejects,
+    stages,
+    snapshot,
+    instruments,
+    rules,
+    status,
+    prometheus,
+)

@@ -36,6 +36,7 @@ class _Problem(msgspec.Struct):
 class _Answer(msgspec.Struct):
     id: int = 0
     trade: msgspec.Raw = msgspec.Raw(b"")
+    verdict: msgspec.Raw = msgspec.Raw(b"")
     error: _Problem | None = None
 
 
@@ -58,13 +59,28 @@ class Control:
         Raises:
             JudgeError: The processor is away, too slow, or refuses.
         """
+        return await self._ask({"op": "judge", "payload": payload})
+
+    async def rejudge(self, payload: str, rules_vwap: float | None) -> bytes:
+        """Return what the rules of now say of a tick, as JSON: status, reason, rule, rule set, observed value, limit.
+
+        Args:
+            payload: The tick as JSON, with its own time.
+            rules_vwap: The VWAP that the rules are to see; None: there was none.
+
+        Raises:
+            JudgeError: The processor is away, too slow, or refuses.
+        """
+        return await self._ask({"op": "rejudge", "payload": payload, "rulesVwap": rules_vwap})
+
+    async def _ask(self, question: dict[str, object]) -> bytes:
         request = next(self._ids)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[request] = answer
         try:
             async with asyncio.timeout(self._timeout_s):
                 writer = await self._connect()
-                writer.write(msgspec.json.encode({"id": request, "op": "judge", "payload": payload}) + b"\n")
+                writer.write(msgspec.json.encode({"id": request, **question}) + b"\n")
                 await writer.drain()
                 return await answer
         except TimeoutError:
@@ -121,4 +137,4 @@ class Control:
         if answer.error is not None:
             waiting.set_exception(JudgeError(answer.error.code, answer.error.message))
         else:
-            waiting.set_result(bytes(answer.trade))
+            waiting.set_result(bytes(answer.trade) or bytes(answer.verdict))

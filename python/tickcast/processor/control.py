@@ -22,19 +22,27 @@ class JudgeAwayError(Exception):
 
 
 class Request(msgspec.Struct):
-    """What a gateway asks: ``judge`` a payload, or ``ping``."""
+    """What a gateway asks: ``judge`` a payload, ``rejudge`` it as it was, or ``ping``."""
 
     id: int
     op: str
     payload: str = ""
+    rules_vwap: float | None = msgspec.field(default=None, name="rulesVwap")
+    """VWAP that the rules are to see at ``rejudge``."""
 
 
 class ControlServer:
     """Serves the control socket of one processor."""
 
-    def __init__(self, path: Path, judge: Callable[[bytes], Awaitable[list[str]]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        judge: Callable[[bytes], Awaitable[list[str]]],
+        rejudge: Callable[[bytes, float | None], Awaitable[msgspec.Struct]] | None = None,
+    ) -> None:
         self._path = path
         self._judge = judge
+        self._rejudge = rejudge
         self._decoder = msgspec.json.Decoder(Request)
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -95,8 +103,13 @@ class ControlServer:
             return error_line(0, "bad-request", str(error))
         if request.op == "ping":
             return b'{"id":%d}' % request.id
-        if request.op != "judge":
-            return error_line(request.id, "bad-request", f"op is {request.op!r}, must be judge or ping")
+        if request.op == "rejudge":
+            return await self._rejudged(request)
+        if request.op == "judge":
+            return await self._judged(request)
+        return error_line(request.id, "bad-request", f"op is {request.op!r}, must be judge, rejudge or ping")
+
+    async def _judged(self, request: Request) -> bytes:
         try:
             trades = await self._judge(request.payload.encode())
         except JudgeAwayError as error:
@@ -104,6 +117,15 @@ class ControlServer:
         if len(trades) != 1:
             return error_line(request.id, "bad-request", f"the message holds {len(trades)} ticks, must be one")
         return b'{"id":%d,"trade":%b}' % (request.id, trades[0].encode())
+
+    async def _rejudged(self, request: Request) -> bytes:
+        if self._rejudge is None:
+            return error_line(request.id, "unsupported", "this processor has no rules of its own to ask")
+        try:
+            verdict = await self._rejudge(request.payload.encode(), request.rules_vwap)
+        except ValueError as error:
+            return error_line(request.id, "bad-request", str(error))
+        return b'{"id":%d,"verdict":%b}' % (request.id, msgspec.json.encode(verdict))
 
 
 def error_line(request_id: int, code: str, message: str) -> bytes:

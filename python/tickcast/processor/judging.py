@@ -11,6 +11,8 @@ from tickcast.ticks import Ticks
 if TYPE_CHECKING:
     import asyncio
 
+    from numpy.typing import NDArray
+
     from tickcast._core import Batch, Judge, Judged, Pending
     from tickcast.rules import Runner, Verdicts
 
@@ -46,8 +48,8 @@ class Judging:
         pending = self.judge.begin(batch, live)
         return Begun(self, pending, self.submit(pending))
 
-    def submit(self, pending: Pending) -> asyncio.Future[Verdicts]:
-        """Hand a screened batch to the rules."""
+    def submit(self, pending: Pending, vwap_20m: NDArray[np.float64] | None = None) -> asyncio.Future[Verdicts]:
+        """Hand a screened batch to the rules; ``vwap_20m``, a value a row, takes the place of the windows'."""
         self._instruments.extend(self.judge.instruments(len(self._instruments)))
         ticks = Ticks(
             price=np.asarray(pending.price),
@@ -55,7 +57,7 @@ class Judging:
             timestamp_ns=np.asarray(pending.timestamp_ns),
             instrument=np.asarray(pending.instrument),
             instruments=self._instruments,
-            vwap_20m=np.asarray(pending.vwap_20m),
+            vwap_20m=np.asarray(pending.vwap_20m) if vwap_20m is None else vwap_20m,
             now_ns=np.asarray(pending.event_clock_ns),
         )
         return self._runner.submit(ticks)

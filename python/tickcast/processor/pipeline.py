@@ -1,14 +1,18 @@
 """From a decoded batch to judged trades, in order, with several batches at the rules at a time."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+import msgspec
+import numpy as np
 
 from tickcast._core import Batch, Judge, Judged, Pending, __version__
 from tickcast.config import Config
 from tickcast.processor.judging import Begun, Judging
 from tickcast.rules import Declaration, Runner, discover, make_runner
 
-__all__ = ["Pipeline", "make_judge"]
+__all__ = ["Pipeline", "Rejudged", "make_judge"]
 
 
 def make_judge(config: Config) -> Judge:
@@ -27,6 +31,27 @@ def make_judge(config: Config) -> Judge:
         hold_ns=window.hold_ns,
         max_window_bytes=window.max_bytes,
     )
+
+
+class Rejudged(msgspec.Struct, rename="camel"):
+    """What the rules of now say of a tick."""
+
+    status: str
+    reason: str | None
+    rule: str | None
+    """The rule that decided, ``screen`` for the built-in checks; None: all passed."""
+    rule_set: str
+    observed: float | None = None
+    limit: float | None = None
+
+
+class _Judged(msgspec.Struct, rename="camel"):
+    status: str
+    reason: str | None = None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 class Pipeline:
@@ -82,6 +107,32 @@ class Pipeline:
         pending = self.judge.peek(payload, stream, offset)
         judged = self.judging.settle(pending, await self.judging.submit(pending))
         return judged.json(self.enrichment_names)
+
+    async def rejudge(self, payload: bytes, stream: int, offset: int, rules_vwap: float | None) -> Rejudged:
+        """Judge a tick as it was by the rules of now, with the VWAP that the rules saw then; it enters no window.
+
+        Args:
+            payload: One tick as JSON, with its own time.
+            stream: Of the position that the passing trade gets.
+            offset: Likewise.
+            rules_vwap: Quote currency per unit; None: there was none.
+
+        Raises:
+            ValueError: The payload does not hold exactly one tick.
+        """
+        pending = self.judge.peek(payload, stream, offset)
+        seen = np.full(len(pending), math.nan if rules_vwap is None else rules_vwap)
+        verdicts = await self.judging.submit(pending, seen)
+        trades = self.judging.settle(pending, verdicts).json(self.enrichment_names)
+        if len(trades) != 1:
+            raise ValueError(f"the message holds {len(trades)} ticks, must be one")
+        trade = msgspec.json.decode(trades[0], type=_Judged)
+        if not len(verdicts):
+            return Rejudged(trade.status, trade.reason, "screen", self.declaration.label)
+        number = int(verdicts.rule[0])
+        rule = self.declaration.rules[number - 1].name if number else None
+        observed, limit = (float(column[0]) for column in (verdicts.observed, verdicts.limit))
+        return Rejudged(trade.status, trade.reason, rule, self.declaration.label, _finite(observed), _finite(limit))
 
     async def run(
         self,

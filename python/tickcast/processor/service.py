@@ -16,7 +16,7 @@ from tickcast.processor.control import ControlServer
 from tickcast.processor.deadletters import DeadLetters
 from tickcast.processor.judging import Judging
 from tickcast.processor.line import Line, Queued
-from tickcast.processor.pipeline import Pipeline
+from tickcast.processor.pipeline import Pipeline, Rejudged
 from tickcast.processor.progress import Progress
 from tickcast.rpc.server import RpcServer
 from tickcast.rpc.services import make_services
@@ -61,7 +61,7 @@ class Processor:
             open_sink(url, self._writer, config, self._source, self._progress) for url in config.sinks
         ]
         self._board = Board(config, pipeline, self._writer, self._metrics)
-        self._control = ControlServer(self._run.control_socket, self.judge_client_tick)
+        self._control = ControlServer(self._run.control_socket, self.judge_client_tick, self._rejudge)
         # Ticks of clients have no position: a stream of their own for each start, and a counter.
         self._client_stream, self._client_ticks = secrets.randbits(32), 0
         self._losing: set[str] = set()
@@ -245,6 +245,10 @@ class Processor:
         self._client_ticks += 1
         self._metrics.client_ticks.inc()
         return await self._pipeline.peek(payload, self._client_stream, self._client_ticks)
+
+    async def _rejudge(self, payload: bytes, rules_vwap: float | None) -> Rejudged:
+        self._client_ticks += 1
+        return await self._pipeline.rejudge(payload, self._client_stream, self._client_ticks, rules_vwap)
 
     async def _keep_board(self) -> None:
         """Put the board up when the source's state or a breaker changes, and every second at least."""

@@ -61,6 +61,7 @@ class Books:
         self.names: Final = Names()
         self.breakers: Final = Breakers()
         self.counters: Final = RuleCounters()
+        self._rejects = np.zeros(len(declaration.rules) + 1, np.int64)
         self._past = [0] * (STAT_WORDS * len(declaration.rules))
 
     def enter(self, ticks: Ticks) -> Ticks:
@@ -75,6 +76,8 @@ class Books:
     def leave(self, verdicts: Verdicts) -> None:
         """Count a batch out."""
         rules = len(self.declaration.rules)
+        if len(verdicts):
+            self._rejects += np.bincount(verdicts.rule, minlength=rules + 1)
         if len(verdicts) and verdicts.reason.max() > rules:
             reason = verdicts.reason
             self.counters.unavailable += int(np.count_nonzero((reason > rules) & (reason <= 2 * rules)))
@@ -97,9 +100,10 @@ class Books:
         rules = []
         for number, info in enumerate(self.declaration.rules, start=1):
             calls, rows, raised, spent_ns = totals[STAT_WORDS * (number - 1) : STAT_WORDS * number]
+            rejects = int(self._rejects[number])
             whole = self.breakers.find(number, None)
             breaker = whole.state if whole else "closed"
-            rules.append(RuleState(info.name, info.kind, calls, rows, raised, spent_ns / 1e9, breaker))
+            rules.append(RuleState(info.name, info.kind, calls, rows, raised, spent_ns / 1e9, breaker, rejects))
         names = [info.name for info in self.declaration.rules]
         return RulesState(
             rule_set=self.declaration.label,

@@ -34,6 +34,8 @@ class RuleState(msgspec.Struct, rename="camel"):
     """Time spent in its code (of ``async`` rules: without the waiting)."""
     breaker: Breaker
     """Of the whole rule; breakers of single instruments are listed apart."""
+    rejects: int = 0
+    """Ticks that it decided on: refused, or judged by policy because it was unavailable."""
 
 
 class BreakerState(msgspec.Struct, rename="camel"):

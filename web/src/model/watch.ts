@@ -13,7 +13,7 @@ export interface Quote {
   readonly instrument: string;
   /** Price of the newest VALID trade. */
   last: number;
-  /** The one before it. */
+  /** The last one that was another price. */
   previous: number;
   /** The first VALID one since the watch began. */
   first: number;
@@ -83,7 +83,7 @@ export class Watch {
 
   #trade(quote: Quote, rows: ColumnData, row: number, live: boolean, nowMs: number): void {
     const price = rows.price[row] as number;
-    quote.previous = quote.last;
+    if (price !== quote.last) quote.previous = quote.last;
     quote.last = price;
     if (Number.isNaN(quote.first)) quote.first = price;
     quote.vwap = rows.vwap[row] as number;

@@ -92,7 +92,7 @@ function InstrumentChart({ app, of }: { app: App; of: string }) {
       const { Chart } = await import("../parts/chart.ts"); // its library is the largest part of the page
       const found = await api<Found>(`search?instrument=${encodeURIComponent(of)}&limit=${HISTORY}`, stop.signal);
       if (stop.signal.aborted || host.current === null) return;
-      const chart = new Chart(host.current, app.feed.decimals.of(of));
+      const chart = new Chart(host.current, app.feed.decimals.of(of), (ms) => app.zone.peek().clock(ms));
       box.chart = chart;
       const history = [...found.trades].reverse();
       let last = found.seqs[0] ?? 0;

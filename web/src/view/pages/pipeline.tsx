@@ -96,7 +96,7 @@ export function PipelinePage({ app }: { app: App }) {
         <p class="hint" data-testid="clock">
           {offset === undefined
             ? "The clocks have not been compared yet."
-            : `The server's clock is ${offset.ms.toFixed(2)} ms ahead of this browser's, to within ${offset.uncertaintyMs.toFixed(2)} ms, by pings; the wire stage can be off by as much.`}{" "}
+            : `The server's clock is ${Math.abs(offset.ms).toFixed(2)} ms ${offset.ms < 0 ? "behind" : "ahead of"} this browser's, to within ${offset.uncertaintyMs.toFixed(2)} ms, by pings; the wire stage can be off by as much.`}{" "}
           Bars are medians, thin lines 99th percentiles; each stage begins where the median of the one before ends.
         </p>
       </section>

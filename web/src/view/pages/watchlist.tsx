@@ -65,7 +65,6 @@ const COLUMNS: readonly GridColumn[] = [
     right: true,
     sortable: true,
     priority: 0,
-    grows: true,
   },
 ];
 
@@ -105,7 +104,7 @@ class Watchlist implements GridModel {
   #notice(quote: Quote, now: number): void {
     const before = this.#seen.get(quote.instrument);
     if (before?.price === quote.last) return;
-    const up = before === undefined || quote.last >= before.price;
+    const up = before === undefined ? !(quote.last < quote.previous) : quote.last > before.price;
     this.#seen.set(quote.instrument, { price: quote.last, until: before === undefined ? 0 : now + FLASH_MS, up });
   }
 
@@ -141,7 +140,7 @@ class Watchlist implements GridModel {
 
   decorateCell(cell: HTMLElement, column: GridColumn, place: number): void {
     const quote = this.at(place);
-    if (column.id === "last") set(cell, "data-move", move(quote.last - quote.previous));
+    if (column.id === "last") set(cell, "data-move", this.#seen.get(quote.instrument)?.up === false ? "down" : "up");
     else if (column.id === "change") set(cell, "data-sign", move(quote.last - quote.first));
     else if (column.id === "distance") {
       const share = distance(quote.last, quote.vwap);

@@ -40,13 +40,15 @@ export class Chart {
   #markers: SeriesMarker<Time>[] = [];
   #last: Second | undefined;
 
-  constructor(host: HTMLElement, decimals: number) {
+  constructor(host: HTMLElement, decimals: number, clock: (ms: number) => string) {
     this.#host = host;
+    const tickMarkFormatter = (time: Time) => clock(Number(time) * 1000).slice(0, 8);
     this.#chart = createChart(host, {
+      localization: { timeFormatter: tickMarkFormatter },
       autoSize: true,
       layout: { attributionLogo: false, fontFamily: getComputedStyle(host).fontFamily, fontSize: 12 },
       rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.08, bottom: 0.28 } },
-      timeScale: { borderVisible: false, timeVisible: true, secondsVisible: true, rightOffset: 4 },
+      timeScale: { borderVisible: false, timeVisible: true, secondsVisible: true, rightOffset: 4, tickMarkFormatter },
       crosshair: { horzLine: { labelVisible: true }, vertLine: { labelVisible: true } },
     });
     const priceFormat = { type: "price" as const, precision: decimals, minMove: 10 ** -decimals };
@@ -142,14 +144,14 @@ export class Chart {
           price: trade.price as number,
           shape: "square",
           color,
-          size: 0.7,
+          size: 0.6,
         }
       : {
           time: last.time,
           position: above ? "aboveBar" : "belowBar",
           shape: above ? "arrowDown" : "arrowUp",
           color,
-          size: 0.8,
+          size: 0.5,
         };
     this.#markers = [...this.#markers, mark].sort((a, b) => Number(a.time) - Number(b.time)).slice(-MOST_MARKS);
   }
