@@ -278,7 +278,7 @@ class Config(Section, frozen=True):
     kafka_options: dict[str, str] = msgspec.field(default_factory=dict)
     """Settings of librdkafka for every `kafka://` source and sink, such as `security.protocol`; a URL's go before."""
     dead_letters: str | None = None
-    """File for what can't be decoded; none: `dead-letters.jsonl` in the run directory."""
+    """File, or URL of a broker, for what can't be decoded; none: `dead-letters.jsonl` in the run directory."""
     log_level: LogLevel = "info"
     """Least serious message that is logged."""
 
@@ -288,6 +288,8 @@ class Config(Section, frozen=True):
         for sink in self.sinks:
             urls.parse_sink(sink)
         self._check_transactions()
+        if self.dead_letters and urls.is_dead_letter_url(self.dead_letters):
+            urls.parse_sink(self.dead_letters)
         scales = self.volume_scale.values() if isinstance(self.volume_scale, dict) else [self.volume_scale]
         for scale in scales:
             urls.check_volume_scale("volume_scale", scale)
@@ -315,8 +317,10 @@ class Config(Section, frozen=True):
 
     @property
     def dead_letters_path(self) -> Path:
-        """File for what can't be decoded."""
-        return Path(self.dead_letters) if self.dead_letters else Path(self.run_dir) / "dead-letters.jsonl"
+        """File for what can't be decoded, or for what of it a broker refuses."""
+        if self.dead_letters and not urls.is_dead_letter_url(self.dead_letters):
+            return Path(self.dead_letters)
+        return Path(self.run_dir) / "dead-letters.jsonl"
 
 
 def load(
@@ -384,6 +388,7 @@ def masked(config: Config) -> dict[str, Any]:
     """Return `config` as plain values, with its secrets replaced by ``***``."""
     plain: dict[str, Any] = msgspec.to_builtins(config)
     plain["source"] = urls.mask(config.source) if config.source else None
+    plain["dead_letters"] = urls.mask(config.dead_letters) if config.dead_letters else None
     plain["sinks"] = [urls.mask(sink) for sink in config.sinks]
     for name in plain["kafka_options"]:
         if urls.is_secret(name):

@@ -261,7 +261,7 @@ def _put(tree: dict[str, Any], key: str, value: object) -> None:
 def _resolve(tree: dict[str, Any], base: Path) -> None:
     """Make what depends on the working directory or on installed packages independent of it."""
     tree["run_dir"] = os.path.normpath(base / Path(tree["run_dir"]).expanduser())
-    if tree.get("dead_letters"):
+    if tree.get("dead_letters") and not urls.is_dead_letter_url(tree["dead_letters"]):
         tree["dead_letters"] = os.path.normpath(base / Path(tree["dead_letters"]).expanduser())
     files = tree.get("grpc", {})
     for name in ("tls_cert", "tls_key", "tls_client_ca"):

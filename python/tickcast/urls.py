@@ -257,6 +257,11 @@ def is_secret(name: str) -> bool:
     return re.search(_SECRET, name, flags=re.IGNORECASE) is not None
 
 
+def is_dead_letter_url(text: str) -> bool:
+    """Tell whether dead letters go to a broker, not to a file."""
+    return text.startswith(("kafka://", "nats://", "jetstream://"))
+
+
 def absolute(url: str, base: Path) -> str:
     """Return the URL with a relative path of ``replay:`` or ``jsonl:`` taken from `base`."""
     for scheme in ("replay:", "jsonl:"):

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from tickcast import exits
+from tickcast.cli.dlq import dlq
 from tickcast.cli.live import send, tail
 from tickcast.cli.offline import replay
 from tickcast.cli.running import demo, gateway, process, serve
@@ -32,7 +33,7 @@ def commands() -> None:
     """  # noqa: D301 (click reads the character)
 
 
-for command in (demo, serve, process, gateway, replay, tail, send, config, version):
+for command in (demo, serve, process, gateway, replay, tail, send, dlq, config, version):
     commands.add_command(command)
 
 

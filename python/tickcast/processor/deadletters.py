@@ -1,19 +1,26 @@
-"""Dead letters: what could not be decoded, kept with its bytes, its position and why."""
+"""Dead letters: what could not be decoded, kept with its bytes, key, headers, position and why.
+
+They lie in a file of JSON lines, or go to a Kafka topic; what the topic refuses goes to the file after all. `redrive`
+(`tickcast dlq redrive`) sends them to their source again.
+"""
 
 import base64
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Protocol
 
 import msgspec
 
+from tickcast import urls
 from tickcast._core import Batch
 
-__all__ = ["DeadLetters"]
+__all__ = ["DeadLetter", "DeadLetters", "Post", "open_post", "read_letters", "redriven_ids", "remember_redriven"]
 
 
-class DeadLetter(msgspec.Struct, rename="camel"):
+class DeadLetter(msgspec.Struct, rename="camel", omit_defaults=True):
     """One line of the file."""
 
     stream: str
@@ -24,12 +31,62 @@ class DeadLetter(msgspec.Struct, rename="camel"):
     payload: str
     """The original bytes, base64."""
     at_ns: int
+    key: str | None = None
+    """The original key, base64; none: it had none."""
+    headers: list[tuple[str, str | None]] = []
+    """The original headers, values in base64."""
+
+    @property
+    def identity(self) -> str:
+        """Its position as 32 hex digits, as a trade's id would have been."""
+        return f"{self.stream}{self.partition:04x}{self.offset:016x}{self.index:04x}"
+
+    @property
+    def payload_bytes(self) -> bytes:
+        """The original bytes."""
+        return base64.b64decode(self.payload)
+
+    @property
+    def key_bytes(self) -> bytes | None:
+        """The original key."""
+        return None if self.key is None else base64.b64decode(self.key)
+
+    @property
+    def header_bytes(self) -> list[tuple[str, bytes | None]]:
+        """The original headers."""
+        return [(name, None if value is None else base64.b64decode(value)) for name, value in self.headers]
+
+    @property
+    def error_headers(self) -> list[tuple[str, bytes | None]]:
+        """What is added to the headers where a letter is a message: why, where it stood, and when."""
+        position = f"{self.stream} {self.partition} {self.offset} {self.index}"
+        return [
+            ("tickcast.error.message", self.error.encode()),
+            ("tickcast.error.position", position.encode()),
+            ("tickcast.error.time", str(self.at_ns).encode()),
+        ]
+
+
+class Post(Protocol):
+    """Takes letters somewhere else than to the file."""
+
+    def send(self, letters: list[DeadLetter]) -> list[DeadLetter]:
+        """Send them; return those that were refused."""
+
+    def close(self) -> None:
+        """Let go."""
 
 
 class DeadLetters:
-    """Appends to a JSON-lines file; on disk before the position behind them is committed."""
+    """Keeps letters; they are safe before the position behind them is committed.
 
-    def __init__(self, path: Path, *, truncate: bool = False) -> None:
+    Args:
+        path: The file; appended to.
+        truncate: Begin it anew.
+        post: Where they go instead; what it refuses goes to the file.
+    """
+
+    def __init__(self, path: Path, *, truncate: bool = False, post: Post | None = None) -> None:
         """Open the file.
 
         Raises:
@@ -37,26 +94,27 @@ class DeadLetters:
         """
         self._file = path.open("wb" if truncate else "ab")
         self._encoder = msgspec.json.Encoder()
+        self._post = post
 
     def write(self, batch: Batch) -> int:
-        """Write what of the batch could not be decoded; return how many entries that were.
+        """Keep what of the batch could not be decoded; return how many entries that were.
 
         Raises:
             OSError: The disk refuses.
         """
-        letters = batch.undecodable
-        for (stream, partition, offset, index), payload, error in letters:
-            letter = DeadLetter(
-                f"{stream:08x}", partition, offset, index, error, base64.b64encode(payload).decode(), time.time_ns()
-            )
+        letters = list(letters_of(batch))
+        left = self._post.send(letters) if self._post is not None and letters else letters
+        for letter in left:
             self._file.write(self._encoder.encode(letter) + b"\n")
-        if letters:
+        if left:
             self._file.flush()
             os.fdatasync(self._file.fileno())
         return len(letters)
 
     def close(self) -> None:
         """Close the file."""
+        if self._post is not None:
+            self._post.close()
         self._file.close()
 
     def __enter__(self) -> "DeadLetters":
@@ -64,3 +122,67 @@ class DeadLetters:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def letters_of(batch: Batch) -> Iterator[DeadLetter]:
+    """Return what of a batch could not be decoded."""
+    messages = batch.letters or [None] * len(batch.undecodable)
+    for ((stream, partition, offset, index), payload, error), message in zip(batch.undecodable, messages, strict=True):
+        letter = DeadLetter(
+            f"{stream:08x}", partition, offset, index, error, base64.b64encode(payload).decode(), time.time_ns()
+        )
+        if message is not None:
+            letter.key = None if message.key() is None else base64.b64encode(message.key()).decode()
+            letter.headers = [(name, encoded(value)) for name, value in message.headers() or []]
+        yield letter
+
+
+def encoded(value: Any) -> str | None:  # noqa: ANN401 (a header's value: bytes, text or none)
+    """Return a header's value in base64."""
+    if value is None:
+        return None
+    return base64.b64encode(value if isinstance(value, bytes) else str(value).encode()).decode()
+
+
+def read_letters(path: Path) -> Iterator[DeadLetter]:
+    """Read a file of letters; a torn last line is left out.
+
+    Raises:
+        OSError: It can't be read.
+    """
+    decoder = msgspec.json.Decoder(DeadLetter)
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield decoder.decode(line)
+
+
+def redriven_ids(path: Path) -> set[str]:
+    """Return the letters of a file that have been sent again."""
+    beside = path.with_name(path.name + ".redriven")
+    return set(beside.read_text("ascii").split()) if beside.exists() else set()
+
+
+def remember_redriven(path: Path, identities: list[str]) -> None:
+    """Note that letters of a file have been sent again.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    with path.with_name(path.name + ".redriven").open("a", encoding="ascii") as beside:
+        beside.writelines(f"{identity}\n" for identity in identities)
+        beside.flush()
+        os.fsync(beside.fileno())
+
+
+def open_post(target: str | None, options: dict[str, str]) -> Post | None:
+    """Return what takes letters to a topic; None where they go to a file.
+
+    Raises:
+        ConfigError: The URL is wrong, or its client is not installed.
+    """
+    if target is None or not urls.is_dead_letter_url(target):
+        return None
+    from tickcast.post import open_target  # noqa: PLC0415 (brokers' clients are optional parts)
+
+    return open_target(urls.parse_sink(target), options, added=True)

@@ -13,7 +13,7 @@ from tickcast.config import Config
 from tickcast.metrics import ProcessorMetrics
 from tickcast.processor.board import Board
 from tickcast.processor.control import ControlServer
-from tickcast.processor.deadletters import DeadLetters
+from tickcast.processor.deadletters import DeadLetters, open_post
 from tickcast.processor.judging import Judging
 from tickcast.processor.line import Line, Queued
 from tickcast.processor.pipeline import Pipeline, Rejudged
@@ -55,7 +55,7 @@ class Processor:
         self._metrics = ProcessorMetrics()
         self._source: Source = open_source(config)
         self._writer = self._take_tape_up()
-        self._letters = DeadLetters(config.dead_letters_path)
+        self._letters = DeadLetters(config.dead_letters_path, post=open_post(config.dead_letters, config.kafka_options))
         self._progress = Progress(self._writer.head, self._writer.positions)
         self._sinks: list[Sink] = [
             open_sink(url, self._writer, config, self._source, self._progress) for url in config.sinks
