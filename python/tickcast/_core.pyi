@@ -493,6 +493,22 @@ class Hold:
         Raises:
             ValueError: There is no such format.
         """
+    @property
+    def enrichments(self) -> list[str]:
+        """Names of the enrichments, in the order of their columns."""
+    @property
+    def slots(self) -> int:
+        """Most trades that the tape holds."""
+    def read_columns(self, after: int, max_trades: int, wait_s: float) -> dict[str, Any]:
+        """Wait up to ``wait_s`` seconds for trades and return those after sequence ``after``, at most ``max_trades``.
+
+        Returns:
+            ``first`` and ``last`` sequence (``last`` alone where there are no trades), ``rows``; native-endian bytes
+            ``trade_id`` (16 a row), ``price``, ``vwap_20m`` (float64; NaN: none), ``volume``, ``timestamp_ns``,
+            ``ingest_ns`` (int64), ``status`` (uint8), ``instrument`` and ``reason`` (int32 codes into the lists
+            ``instruments`` and ``reasons``; -1: none); ``listed``: which of ``instruments`` the tape's dictionary has;
+            a list of ``enrichments`` (float64; NaN: none).
+        """
     def read_lines(self, max_trades: int, wait_s: float) -> tuple[bytes, int]:
         """Wait up to ``wait_s`` seconds for trades; return them as JSON lines, and the last sequence."""
     def confirm(self, sequence: int) -> None:

@@ -17,6 +17,7 @@ from tickcast.errors import ConfigError
 from tickcast.units import parse_duration_ns, parse_time_ns
 
 __all__ = [
+    "Arrow",
     "Grpc",
     "JetStream",
     "JetStreamSink",
@@ -25,6 +26,7 @@ __all__ = [
     "KafkaSink",
     "Nats",
     "NatsSink",
+    "Parquet",
     "PayloadFormat",
     "Replay",
     "Sim",
@@ -190,10 +192,30 @@ class Jsonl(msgspec.Struct, frozen=True, kw_only=True, tag="jsonl"):
     """The file."""
 
 
+class Parquet(msgspec.Struct, frozen=True, kw_only=True, tag="parquet"):
+    """``parquet:DIR``: Parquet files by date and instrument."""
+
+    path: str
+    """The directory."""
+    flush_ns: int = 300 * 10**9
+    """How often files are written, ns."""
+    rows: int = 1_000_000
+    """They are written earlier once there are so many trades."""
+
+
+class Arrow(msgspec.Struct, frozen=True, kw_only=True, tag="arrow"):
+    """``arrow:FILE``: an Arrow IPC stream, appended."""
+
+    path: str
+    """The file."""
+    flush_ns: int = 10**9
+    """How often a batch is appended, ns."""
+
+
 _Parsed = TypeVar("_Parsed")
 
 Source = Sim | Replay | Nats | JetStream | Grpc | Kafka
-Sink = Jsonl | KafkaSink | NatsSink | JetStreamSink
+Sink = Jsonl | KafkaSink | NatsSink | JetStreamSink | Parquet | Arrow
 
 
 class _Url(msgspec.Struct, frozen=True):
@@ -263,8 +285,8 @@ def is_dead_letter_url(text: str) -> bool:
 
 
 def absolute(url: str, base: Path) -> str:
-    """Return the URL with a relative path of ``replay:`` or ``jsonl:`` taken from `base`."""
-    for scheme in ("replay:", "jsonl:"):
+    """Return the URL with a relative path of ``replay:``, or of a sink that is a file, taken from `base`."""
+    for scheme in ("replay:", "jsonl:", "parquet:", "arrow:"):
         rest = url.removeprefix(scheme)
         if rest != url and rest and not rest.startswith(("/", "?")):
             path = Path(rest).expanduser() if rest.startswith("~") else base / rest
@@ -283,7 +305,7 @@ def check_volume_scale(key: str, scale: int) -> int:
     return scale
 
 
-_WITHOUT_USER = ("sim:", "replay:", "jsonl:", "parquet:")
+_WITHOUT_USER = ("sim:", "replay:", "jsonl:", "parquet:", "arrow:")
 _SECRET = "token|pass|secret|key"
 _POWERS_OF_TEN = frozenset(10**n for n in range(19))
 
@@ -438,6 +460,25 @@ def _jsonl(url: _Url) -> Jsonl:
     return Jsonl(path=_path(url), **url.values({}))
 
 
+def _parquet(url: _Url) -> Parquet:
+    names: dict[str, tuple[str, Callable[[str], Any]]] = {
+        "flush": ("flush_ns", _pause),
+        "rows": ("rows", _whole(1, 100_000_000)),
+    }
+    return Parquet(path=_path(url), **url.values(names))
+
+
+def _arrow(url: _Url) -> Arrow:
+    return Arrow(path=_path(url), **url.values({"flush": ("flush_ns", _pause)}))
+
+
+def _pause(text: str) -> int:
+    pause_ns = parse_duration_ns(text)
+    if not 10**7 <= pause_ns <= 86_400 * 10**9:
+        raise ValueError(f"must be a duration from 10ms to 24h, was {text!r}")
+    return pause_ns
+
+
 def _path(url: _Url) -> str:
     rest = url.rest
     if rest.startswith("//"):
@@ -556,17 +597,21 @@ _SOURCES: Mapping[str, Callable[[_Url], Source]] = {
 }
 _SINKS: Mapping[str, Callable[[_Url], Sink]] = {
     "jsonl": _jsonl,
+    "arrow": _arrow,
+    "parquet": _parquet,
     "kafka": _kafka_sink,
     "nats": _nats_sink,
     "jetstream": _jetstream_sink,
 }
 # Named in the design and still to come: a clear word instead of "unknown".
-_LATER: Mapping[str, set[str]] = {"source": set(), "sink": {"parquet"}}
+_LATER: Mapping[str, set[str]] = {"source": set(), "sink": set()}
 _EXAMPLES = {
     "source": "sim://?rate=5000 or nats://127.0.0.1:4222/ticks",
     "sink": "jsonl:trades.jsonl",
     "replay": "replay:ticks.csv.gz",
     "jsonl": "jsonl:trades.jsonl",
+    "parquet": "parquet:/data/trades?flush=15m",
+    "arrow": "arrow:trades.arrows",
     "grpc": "grpc://10.0.0.5:50051",
     "kafka": "kafka://127.0.0.1:9092/ticks?group=desk",
     "nats": "nats://127.0.0.1:4222/ticks",

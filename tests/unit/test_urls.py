@@ -118,10 +118,32 @@ def test_wrong_source_is_refused_with_what_is_allowed(text: str, words: list[str
     assert all(word in str(caught.value) for word in ["source:", *words]), str(caught.value)
 
 
-@pytest.mark.parametrize("scheme", ["parquet"])
-def test_sinks_to_come_are_told_from_unknown_ones(scheme: str) -> None:
-    with pytest.raises(ConfigError, match=f"sink: {scheme}: is not in this version"):
-        urls.parse_sink(f"{scheme}://h/x")
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("parquet:/d/trades", urls.Parquet(path="/d/trades")),
+        ("parquet:trades?flush=10s&rows=100000", urls.Parquet(path="trades", flush_ns=10**10, rows=100_000)),
+        ("arrow:trades.arrows?flush=100ms", urls.Arrow(path="trades.arrows", flush_ns=10**8)),
+    ],
+)
+def test_sinks_of_columns(text: str, parsed: urls.Sink) -> None:
+    assert urls.parse_sink(text) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("parquet:", ["needs a path"]),
+        ("parquet:x?flush=0s", ["flush", "10ms", "'0s'"]),
+        ("parquet:x?rows=0", ["rows", "'0'"]),
+        ("arrow:x?rows=5", ["unknown parameter 'rows' of arrow:"]),
+        ("replay:x.csv", ["replay: is not a sink"]),
+    ],
+)
+def test_wrong_sink_of_columns_is_refused(text: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        urls.parse_sink(text)
+    assert all(word in str(caught.value) for word in ["sink:", *words]), str(caught.value)
 
 
 @pytest.mark.parametrize(

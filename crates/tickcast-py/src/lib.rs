@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod column;
+mod columns;
 mod decoder;
 pub mod error;
 mod feed;

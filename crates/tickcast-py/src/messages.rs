@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tickcast_core::decode::{self, Format, MAX_TICKS, Options};
 use tickcast_core::encode::proto;
 use tickcast_core::position::{Origin, Position};
@@ -111,10 +111,20 @@ pub struct Outbox {
 pub struct Dictionaries {
     instruments: Vec<String>,
     reasons: Vec<String>,
+    /// The instruments again, as far as it was asked whether they are there.
+    listed: HashSet<String>,
 }
 
 impl Dictionaries {
-    fn instrument<'a>(&'a mut self, reader: &TapeReader, record: &Record<'a>) -> &'a str {
+    /// Returns whether the tape's dictionary has an instrument.
+    pub fn lists(&mut self, reader: &TapeReader, id: &str) -> bool {
+        self.instruments.extend(reader.instruments(self.instruments.len()));
+        self.listed.extend(self.instruments[self.listed.len()..].iter().cloned());
+        self.listed.contains(id)
+    }
+
+    /// Returns the trade's instrument id.
+    pub fn instrument<'a>(&'a mut self, reader: &TapeReader, record: &Record<'a>) -> &'a str {
         if let Some(text) = record.instrument_text() {
             return text;
         }
@@ -125,7 +135,8 @@ impl Dictionaries {
         self.instruments.get(code).map_or("", String::as_str)
     }
 
-    fn reason<'a>(&'a mut self, reader: &TapeReader, record: &Record<'a>) -> Option<&'a str> {
+    /// Returns the trade's reason, if it has one.
+    pub fn reason<'a>(&'a mut self, reader: &TapeReader, record: &Record<'a>) -> Option<&'a str> {
         match record.reason() {
             0 => None,
             TEXT_REASON => record.reason_text(),

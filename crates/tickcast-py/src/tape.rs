@@ -1,13 +1,14 @@
 //! The tape's writer as Python sees it.
 
 use crate::batch::PositionTuple;
+use crate::columns::{self, TradeColumns};
 use crate::error::to_py;
 use crate::frames::{self, Counts, FrameNames};
 use crate::judge::{PyJudge, PyJudged, lock};
 use crate::messages::{self, Dictionaries, Outbox, Shown};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -309,6 +310,40 @@ impl PyHold {
             Ok(messages::read(&self.reader, &mut dictionaries, &mut run, range, format, owned.as_ref()))
         })?;
         outbox.show(py)
+    }
+
+    /// Names of the enrichments, in the order of the columns.
+    #[getter]
+    fn enrichments(&self) -> Vec<String> {
+        self.reader.enrichments().iter().map(|e| e.name.clone()).collect()
+    }
+
+    /// Most trades that the tape holds.
+    #[getter]
+    fn slots(&self) -> u64 {
+        self.reader.slots()
+    }
+
+    /// Waits up to `wait_s` for trades; returns those after sequence `after`, at most `max_trades`, as columns.
+    fn read_columns<'py>(
+        &self,
+        py: Python<'py>,
+        after: u64,
+        max_trades: u64,
+        wait_s: f64,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let columns = py.detach(|| {
+            let head = self.reader.head();
+            if head <= after && wait_s > 0.0 {
+                self.reader.wait(head, Duration::from_secs_f64(wait_s));
+            }
+            if self.reader.head() <= after {
+                return Ok::<_, PyErr>(TradeColumns::empty(after));
+            }
+            let (mut run, mut dictionaries) = (lock(&self.run)?, lock(&self.dictionaries)?);
+            Ok(columns::read(&self.reader, &mut dictionaries, &mut run, after, max_trades))
+        })?;
+        columns.show(py)
     }
 
     /// Says that everything up to `sequence` is kept.

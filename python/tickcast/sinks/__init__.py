@@ -40,11 +40,31 @@ def open_sink(
         case urls.Jsonl():
             path = Path(parsed.path)
             return JsonlSink(path, writer.hold(f"jsonl:{path.absolute()}"))
+        case urls.Arrow() | urls.Parquet():
+            return column_sink(parsed, writer)
         case urls.NatsSink() | urls.JetStreamSink():
             hold = writer.hold(hold_name(url))
             return NatsSink(parsed, hold, Headers(writer.epoch, parsed.format, hold.rule_sets))
         case urls.KafkaSink():
             return kafka_sink(parsed, writer.hold(hold_name(url)), writer.epoch, config, source, progress)
+
+
+def column_sink(url: urls.Arrow | urls.Parquet, writer: TapeWriter) -> Sink:
+    """Return a sink that writes columns; pyarrow is an optional part, and imported only here.
+
+    Raises:
+        ConfigError: It is not installed, or the sink's files are not what they have to be.
+        OSError: They can't be written.
+    """
+    scheme = "arrow" if isinstance(url, urls.Arrow) else "parquet"
+    try:
+        from tickcast.sinks.columns import arrow_sink, parquet_sink  # noqa: PLC0415
+    except ImportError as error:
+        extra = f"pip install 'tickcast[{scheme}]' ({error})"
+        raise ConfigError(f"sinks: {scheme}: needs an optional part: {extra}") from None
+    hold = writer.hold(hold_name(f"{scheme}:{Path(url.path).absolute()}"))
+    epoch = f"{writer.epoch:016x}"
+    return arrow_sink(url, hold, epoch) if isinstance(url, urls.Arrow) else parquet_sink(url, hold, epoch)
 
 
 def hold_name(url: str) -> str:
