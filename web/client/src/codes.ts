@@ -1,7 +1,10 @@
 // Close codes of `/ws/marketdata`. The same table stands in docs/protocol.md and in the gateway's codes.py.
 
-/** Subprotocol that this page speaks. */
-export const SUBPROTOCOL = "tickcast.v1.json";
+/** What to offer for each form; the gateway takes the first that it has. */
+export const SUBPROTOCOLS = {
+  json: ["tickcast.v1.json"],
+  bin: ["tickcast.v1.bin", "tickcast.v1.json"],
+} as const;
 
 /** Why a connection was closed: 4000–4499 come back, 4500–4999 don't. */
 export const CLOSE = {

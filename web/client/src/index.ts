@@ -1,8 +1,9 @@
 // @tickcast/client: connect, subscribe, resume, decode. See the README beside `src`.
 
 export { wallNow } from "./clock.ts";
-export { CLOSE, CLOSE_NORMAL, SUBPROTOCOL, shouldReconnect } from "./codes.ts";
+export { CLOSE, CLOSE_NORMAL, SUBPROTOCOLS, shouldReconnect } from "./codes.ts";
 export { type ColumnData, idText, seqAt, TradeColumns, tradeAt, writeId } from "./columns.ts";
+export { type Dictionaries, parseFrame } from "./frame.ts";
 export { Ledger } from "./ledger.ts";
 export type { Link, LinkState } from "./link.ts";
 export type { Enrichment, Hello, ServerMessage, SourceStatus, Trade, Verdict } from "./messages.ts";

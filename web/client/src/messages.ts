@@ -40,6 +40,8 @@ export interface Hello {
   readonly heartbeatMs: number;
   /** Names known so far; suggestions for the form. */
   readonly instruments: readonly string[];
+  /** Reasons in order of their codes, those known so far. */
+  readonly reasons: readonly string[];
   /** Further fields on trades. */
   readonly enrichments: readonly Enrichment[];
   /** The gateway's name and version. */

@@ -60,6 +60,7 @@ function rareMessage(fields: Fields): ServerMessage | undefined {
         seq: sequence(fields, "seq"),
         heartbeatMs: numberOr(fields, "heartbeatMs", 0),
         instruments: names(fields.instruments),
+        reasons: names(fields.reasons),
         enrichments: enrichmentList(fields.enrichments),
         server: textOr(fields, "server", ""),
       };

@@ -6,8 +6,9 @@
 
 import { fullJitterMs } from "./backoff.ts";
 import { wallNow } from "./clock.ts";
-import { CLOSE, CLOSE_NORMAL, SUBPROTOCOL, shouldReconnect } from "./codes.ts";
+import { CLOSE, CLOSE_NORMAL, SUBPROTOCOLS, shouldReconnect } from "./codes.ts";
 import type { TradeColumns } from "./columns.ts";
+import { type Dictionaries, parseFrame } from "./frame.ts";
 import { Ledger } from "./ledger.ts";
 import type { Link, LinkState } from "./link.ts";
 import type {
@@ -71,6 +72,8 @@ export interface SessionOptions {
    */
   readonly catchUp?: number;
   readonly wanted?: Wanted;
+  /** `bin` (the usual) has binary frames, `json` text alone: larger and slower to read, for people and proxies. */
+  readonly form?: keyof typeof SUBPROTOCOLS;
   readonly timing?: Timing;
   /** Even over 0 … 1. */
   readonly random?: () => number;
@@ -94,6 +97,8 @@ export class Session {
   #socket: Socket | undefined;
   #bye: Bye | undefined;
   #enrichments: readonly string[] = [];
+  /** What the codes of this connection's frames mean. */
+  #names: Dictionaries = { instruments: [], reasons: [] };
   #head = 0;
   #heardMs: WallMs | undefined;
   #attempt = 0;
@@ -138,7 +143,7 @@ export class Session {
     this.#bye = undefined;
     const first = this.#link.state === "connecting";
     this.#change(first ? "connecting" : "reconnecting", this.#link.why);
-    this.#socket = this.#options.openSocket(this.#options.url, SUBPROTOCOL, {
+    this.#socket = this.#options.openSocket(this.#options.url, SUBPROTOCOLS[this.#options.form ?? "bin"], {
       received: (data) => this.#receive(data),
       closed: (code, reason) => this.#closed(code, reason),
     });
@@ -178,14 +183,19 @@ export class Session {
     if (this.#link.state === "stale") this.#change("live", "");
     let message: ServerMessage | undefined;
     try {
-      if (typeof data !== "string") throw new ProtocolError("message: must be text, was binary");
-      message = parseMessage(data, this.#enrichments);
+      message = this.#read(data);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#options.listener.noticed(`Unreadable message: ${error.message}`);
       return;
     }
     if (message !== undefined) this.#handle(message, receivedMs);
+  }
+
+  #read(data: unknown): ServerMessage | undefined {
+    if (data instanceof ArrayBuffer) return parseFrame(data, this.#names, this.#enrichments.length);
+    if (typeof data === "string") return parseMessage(data, this.#enrichments);
+    throw new ProtocolError("message: must be text or an ArrayBuffer");
   }
 
   #handle(message: ServerMessage, receivedMs: WallMs): void {
@@ -227,6 +237,7 @@ export class Session {
   }
 
   #greet(hello: Hello): void {
+    this.#names = { instruments: [...hello.instruments], reasons: [...hello.reasons] };
     this.#granted = false;
     this.#subscription = undefined;
     this.#superviseHeartbeat(hello.heartbeatMs > 0 ? hello.heartbeatMs : this.#timing.heartbeatMs);

@@ -14,11 +14,12 @@ export interface Socket {
   close(code: number, reason: string): void;
 }
 
-export type OpenSocket = (url: string, subprotocol: string, handlers: SocketHandlers) => Socket;
+export type OpenSocket = (url: string, subprotocols: readonly string[], handlers: SocketHandlers) => Socket;
 
 /** Opens the browser's own. */
-export const openWebSocket: OpenSocket = (url, subprotocol, handlers) => {
-  const socket = new WebSocket(url, subprotocol);
+export const openWebSocket: OpenSocket = (url, subprotocols, handlers) => {
+  const socket = new WebSocket(url, [...subprotocols]);
+  socket.binaryType = "arraybuffer";
   socket.onmessage = (event) => handlers.received(event.data);
   socket.onclose = (event) => handlers.closed(event.code, event.reason);
   return {

@@ -6,18 +6,19 @@ import type { OpenSocket, SocketHandlers } from "../src/socket.ts";
 /** One connection as the gateway sees it. */
 export class FakeConnection {
   readonly sent: ClientMessage[] = [];
-  readonly subprotocol: string;
+  readonly subprotocols: readonly string[];
   /** Code with which the page closed it; `undefined` while it is open. */
   closedWith: number | undefined;
   readonly #handlers: SocketHandlers;
 
-  constructor(subprotocol: string, handlers: SocketHandlers) {
-    this.subprotocol = subprotocol;
+  constructor(subprotocols: readonly string[], handlers: SocketHandlers) {
+    this.subprotocols = subprotocols;
     this.#handlers = handlers;
   }
 
   say(message: unknown): void {
-    this.#handlers.received(typeof message === "string" ? message : JSON.stringify(message));
+    const data = typeof message === "string" || message instanceof ArrayBuffer ? message : JSON.stringify(message);
+    this.#handlers.received(data);
   }
 
   drop(code: number, reason = ""): void {
@@ -33,8 +34,8 @@ export class FakeConnection {
 export class FakeGateway {
   readonly connections: FakeConnection[] = [];
 
-  readonly open: OpenSocket = (_url, subprotocol, handlers) => {
-    const connection = new FakeConnection(subprotocol, handlers);
+  readonly open: OpenSocket = (_url, subprotocols, handlers) => {
+    const connection = new FakeConnection(subprotocols, handlers);
     this.connections.push(connection);
     return {
       send: (text) => connection.sent.push(JSON.parse(text) as ClientMessage),

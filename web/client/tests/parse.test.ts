@@ -78,7 +78,7 @@ describe("trades", () => {
 describe("messages", () => {
   it("reads a hello, with instruments only where they are names", () => {
     const hello = { type: "hello", epoch: "00ff", seq: 12, heartbeatMs: 2000, instruments: ["ABC", 7], server: "s" };
-    expect(parse(hello)).toEqual({ ...hello, instruments: ["ABC"], enrichments: [] });
+    expect(parse(hello)).toEqual({ ...hello, instruments: ["ABC"], reasons: [], enrichments: [] });
     expect(parse({ type: "hello", epoch: "00ff", seq: 0 })).toMatchObject({
       heartbeatMs: 0,
       instruments: [],

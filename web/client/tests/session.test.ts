@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Link } from "../src/link.ts";
 import type { Int64Text } from "../src/nominal.ts";
@@ -49,7 +50,7 @@ const seqs = () => delivered.flatMap((delivery) => [...delivery.trades.seq]);
 
 describe("subscribing", () => {
   it("says nothing before hello, then asks for the last trades of that epoch", () => {
-    expect(gateway.now.subprotocol).toBe("tickcast.v1.json");
+    expect(gateway.now.subprotocols).toEqual(["tickcast.v1.bin", "tickcast.v1.json"]);
     expect(gateway.now.sent).toEqual([]);
     gateway.now.say({ type: "hello", epoch: "e1", seq: 5000, heartbeatMs: 1000 });
     expect(gateway.now.sent).toEqual([{ type: "subscribe", id: 1, epoch: "e1", fromSeq: 4901, snapshot: false }]);
@@ -396,4 +397,18 @@ it("delivers every trade exactly once through any number of lost connections", (
     expect(seqs(), `seed ${seed}`).toEqual(Array.from({ length: head }, (_, i) => i + 1));
     expect(session.ledger).toMatchObject({ received: head, missing: 0, gapped: 0, duplicates: 0 });
   }
+});
+
+it("reads binary frames with the dictionaries of hello and of the frames before", () => {
+  const golden = (kind: string) => readFileSync(new URL(`../../../tests/golden/frames/live.${kind}`, import.meta.url));
+  const { hello, message } = JSON.parse(golden("json").toString());
+  const connection = gateway.now;
+  connection.say({ ...hello, seq: message.seq - 1 });
+  connection.say({ type: "subscribed", id: connection.asked("subscribe").at(-1)?.id });
+  const frame = golden("bin");
+  connection.say(frame.buffer.slice(frame.byteOffset, frame.byteOffset + frame.byteLength));
+  expect(noticed).toEqual([]);
+  const ids = delivered.flatMap(({ trades }) => [...trades].map((trade) => trade.tradeId));
+  expect(ids).toEqual(message.trades.map((trade: { tradeId: string }) => trade.tradeId));
+  expect(session.ledger?.last).toBe(message.toSeq);
 });
