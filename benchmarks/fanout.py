@@ -1,6 +1,9 @@
 """Fan-out from a NATS stream to WebSocket clients, everything on this machine.
 
-    python benchmarks/fanout.py [--clients 500] [--rate 1000] [--seconds 10] [--runs 5] [--write]
+    python benchmarks/fanout.py [--clients 500] [--rate 1000] [--seconds 10] [--runs 5] [--write] [of the load client]
+
+What it does not know goes to the load client (`tickcast-load --help`): `--format bin`, `--mode latest --max-rate-hz 10
+--own 20`, `--acks 262144`, `--stalled 50`, `--throttled 50 --throttle-bytes 20000`, `--per-message 64`.
 
 Starts nats-server, `tickcast serve` (JetStream source, a trivial rule in a worker) and the load client, and prints a
 table of the runs with their median. Latency is per trade, from publishing to the return of the client's read, on one
@@ -68,7 +71,7 @@ def served(nats_url: str, folder: Path, *, rules: str = "bench_rules:rules", ext
     (folder / "bench_rules.py").write_text(RULES)
     command = [sys.executable, "-m", "tickcast", "serve"]
     command += ["--source", f"jetstream://{nats_url.removeprefix('nats://')}/{SUBJECT}?stream=TICKS"]
-    command += ["--rules", rules, "--run-dir", str(folder / "run"), "--port", "0", *extra]
+    command += ["--rules", rules, "--run-dir", str(folder / "run"), "--port", "0", "--grpc-port", "0", *extra]
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=folder)
     try:
@@ -102,15 +105,17 @@ def table(args: argparse.Namespace, runs: list[dict]) -> str:
     cpu = next(
         (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?"
     )
+    what = " ".join(args.load) or "JSON, everything to all"
     lines = [
-        f"# Fan-out: {args.clients} clients × {args.rate:g} ticks/s, `tickcast.v1.json`",
+        f"# Fan-out: {args.clients} clients × {args.rate:g} ticks/s ({what})",
         "",
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({cpu}), Python {platform.python_version()}, "
         f"granian {version('granian')}, tickcast {version('tickcast')}; broker, processor, rule worker, gateway and "
-        "load client share the cores, nothing is pinned. Source: JetStream, one tick a message, JSON. Rules: two "
+        "load client share the cores, nothing is pinned. Source: JetStream, JSON. Rules: two "
         "trivial vectorised checks in a worker.",
         "",
-        f"`python benchmarks/fanout.py --clients {args.clients} --rate {args.rate:g} --seconds {args.seconds:g}`",
+        f"`python benchmarks/fanout.py --clients {args.clients} --rate {args.rate:g} --seconds {args.seconds:g} "
+        f"{' '.join(args.load)}`",
         "",
         "| run | deliveries/s | missing | doubled or reordered | p50 ms | p99 ms | p99.9 ms | max ms | server CPU-s "
         "per million | frames/s |",

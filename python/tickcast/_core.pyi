@@ -432,6 +432,23 @@ class TapeFeed:
             is wanted. ``("overrun", oldest, …)`` where the tape no longer has ``from_seq``, ``("hole", to, …)`` where
             it never had what lies up to ``to``.
         """
+    def json(
+        self, filter: TapeFilter, seq: int, from_seq: int, max_trades: int, max_bytes: int
+    ) -> tuple[str, int, bytes | None]:
+        """Make a ``trades`` message of ``tickcast.v1.json`` of what a filter wants from ``from_seq`` on.
+
+        Args:
+            filter: What is wanted.
+            seq: First sequence covered; those before ``from_seq`` were looked at already, and not wanted.
+            from_seq: First sequence to look at.
+            max_trades: Most sequences looked at.
+            max_bytes: Most bytes, unless a single trade takes more.
+
+        Returns:
+            As `frame`, without the number of trades and what is known.
+        """
+    def json_snapshot(self, filter: TapeFilter) -> tuple[bytes, int]:
+        """Return the newest VALID trades as a ``snapshot`` message of ``tickcast.v1.json``, and its last sequence."""
     def snapshot(self, filter: TapeFilter, known: tuple[int, int]) -> tuple[bytes, int, tuple[int, int]]:
         """Return the newest VALID trades as a binary frame, as of which sequence, and what its receiver knows then."""
     @property

@@ -2,8 +2,8 @@
 //!
 //! Frames of a server are not masked, so they are scanned where `read` put them; only what a frame lacks is carried.
 
-use crate::publish::wall_ns;
-use crate::{Args, CONNECTING, DONE, MEASURING, Run};
+use crate::publish::{instrument, wall_ns};
+use crate::{Args, CONNECTING, DONE, Format, MEASURING, Mode, Run};
 use hdrhistogram::Histogram;
 use memchr::memmem::Finder;
 use mio::net::TcpStream;
@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BUFFER: usize = 1 << 21;
 const CONNECTING_AT_ONCE: usize = 64;
+/// How often throttled clients read, and ages are looked at.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What the clients received.
 pub struct Received {
@@ -27,6 +29,12 @@ pub struct Received {
     pub sampled: usize,
     pub missing: u64,
     pub disordered: u64,
+    pub gapped: u64,
+    pub conflated: u64,
+    pub warned: u64,
+    pub bytes: u64,
+    /// Age of what a client shows, looked at again and again: now − publishing of the oldest change not shown yet.
+    pub age: Value,
     pub latency: Value,
     pub latency_apart: Value,
 }
@@ -47,7 +55,16 @@ struct Client {
     carry: Vec<u8>,
     trades: u64,
     measured: u64,
+    /// Newest trade, by the publisher's number.
     last: u64,
+    /// Last sequence of the tape that the client was told of.
+    covered: u64,
+    /// Bytes since the last ack.
+    unacked: usize,
+    /// Instruments of its own.
+    own: Vec<usize>,
+    throttled: bool,
+    allowance: f64,
 }
 
 struct Loop<'a> {
@@ -59,9 +76,14 @@ struct Loop<'a> {
     stamp: Finder<'static>,
     latency: Histogram<u64>,
     apart: Histogram<u64>,
+    age: Histogram<u64>,
     frames: u64,
+    bytes: u64,
     missing: u64,
     disordered: u64,
+    gapped: u64,
+    conflated: u64,
+    warned: u64,
 }
 
 pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, String> {
@@ -75,13 +97,19 @@ pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, Stri
         stamp: Finder::new("\"timestampNs\":\""),
         latency: histogram()?,
         apart: histogram()?,
+        age: histogram()?,
         frames: 0,
+        bytes: 0,
         missing: 0,
         disordered: 0,
+        gapped: 0,
+        conflated: 0,
+        warned: 0,
     };
     let mut poll = Poll::new().map_err(|e| e.to_string())?;
     let mut events = Events::with_capacity(1024);
     let mut buffer = vec![0u8; BUFFER];
+    let mut looked = Instant::now();
     loop {
         let phase = run.phase.load(Ordering::Acquire);
         if phase == DONE {
@@ -97,6 +125,14 @@ pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, Stri
         match poll.poll(&mut events, Some(wait)) {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e.to_string()),
             _ => {}
+        }
+        let since = looked.elapsed();
+        if since >= LOOK {
+            looked = Instant::now();
+            state.read_throttled(since, &mut buffer, phase == MEASURING, &poll);
+            if phase == MEASURING && args.mode == Mode::Latest {
+                state.look_at_ages();
+            }
         }
         for event in &events {
             state.ready(event.token().0, &mut buffer, phase == MEASURING, &poll);
@@ -123,6 +159,11 @@ impl Loop<'_> {
             trades: 0,
             measured: 0,
             last: 0,
+            covered: 0,
+            unacked: 0,
+            own: self.args.own_instruments(i),
+            throttled: i < self.args.throttled,
+            allowance: 0.0,
         });
         Ok(())
     }
@@ -151,7 +192,14 @@ impl Loop<'_> {
         }
         loop {
             let client = &mut self.clients[i];
+            let throttled = client.throttled && client.state == State::Open;
+            if throttled && client.allowance < 1.0 {
+                return;
+            }
             let carried = client.carry.len();
+            let free = buffer.len() - carried;
+            let room = if throttled { free.min(client.allowance as usize) } else { free };
+            let buffer = &mut buffer[..carried + room];
             buffer[..carried].copy_from_slice(&client.carry);
             let Some(socket) = &mut client.socket else { return };
             match socket.read(&mut buffer[carried..]) {
@@ -159,6 +207,7 @@ impl Loop<'_> {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Ok(0) | Err(_) => return self.close(i),
                 Ok(n) => {
+                    client.allowance -= n as f64;
                     client.carry.clear();
                     let used = self.take(i, &buffer[..carried + n], measuring);
                     match used {
@@ -190,7 +239,7 @@ impl Loop<'_> {
             }
             return false;
         }
-        let subprotocol = match self.args.subprotocol.as_str() {
+        let subprotocol = match self.args.subprotocol() {
             "" => String::new(),
             name => format!("Sec-WebSocket-Protocol: {name}\r\n"),
         };
@@ -216,10 +265,10 @@ impl Loop<'_> {
                 return None;
             }
             at = end + 4;
-            let first = frame(1, self.args.first.as_bytes());
+            let first = self.args.first(i);
             let client = &mut self.clients[i];
-            if !self.args.first.is_empty() {
-                client.socket.as_mut()?.write_all(&first).ok()?;
+            if !first.is_empty() {
+                client.socket.as_mut()?.write_all(&frame(1, first.as_bytes())).ok()?;
             }
             client.state = State::Open;
             self.run.open.fetch_add(1, Ordering::Relaxed);
@@ -231,7 +280,8 @@ impl Loop<'_> {
             let payload = &bytes[at + head..at + head + length];
             at += head + length;
             match opcode {
-                1 | 2 => self.data(i, payload, measuring),
+                1 => self.text(i, payload, measuring)?,
+                2 => self.binary(i, payload, measuring)?,
                 8 => return None,
                 9 => self.clients[i].socket.as_mut()?.write_all(&frame(10, payload)).ok()?,
                 _ => {}
@@ -240,19 +290,94 @@ impl Loop<'_> {
         Some(at)
     }
 
-    fn data(&mut self, i: usize, payload: &[u8], measuring: bool) {
-        let count = self.trade.find_iter(payload).count() as u64;
-        if count == 0 {
-            return;
-        }
+    /// Counts a frame and acknowledges; None when the connection has ended.
+    fn count(&mut self, i: usize, count: u64, to_seq: Option<u64>, bytes: usize, measuring: bool) -> Option<()> {
         let client = &mut self.clients[i];
         client.trades += count;
+        client.unacked += bytes;
         if measuring {
             client.measured += count;
             self.frames += 1;
+            self.bytes += bytes as u64;
         }
-        if !client.sampled {
-            return;
+        if let Some(to_seq) = to_seq
+            && self.args.acks > 0
+            && client.unacked * 4 >= self.args.acks
+        {
+            client.unacked = 0;
+            let ack = format!("{{\"type\":\"ack\",\"seq\":{to_seq}}}");
+            client.socket.as_mut()?.write_all(&frame(1, ack.as_bytes())).ok()?;
+        }
+        Some(())
+    }
+
+    /// Enters the range of a frame: ranges of one client follow one another.
+    fn cover(&mut self, i: usize, seq: u64, to_seq: u64) {
+        let client = &mut self.clients[i];
+        if client.covered > 0 && seq != client.covered + 1 {
+            self.missing += seq.saturating_sub(client.covered + 1);
+            self.disordered += u64::from(seq <= client.covered);
+        }
+        client.covered = to_seq;
+    }
+
+    /// Enters the number of a trade and its latency.
+    fn enter(&mut self, i: usize, sequence: u64, apart: bool, latency_ns: Option<i64>) {
+        let client = &mut self.clients[i];
+        if sequence <= client.last {
+            self.disordered += 1;
+        } else {
+            if self.args.format == Format::Plain {
+                // Without ranges every number counts.
+                self.missing += sequence - client.last - 1;
+            }
+            client.last = sequence;
+        }
+        if let Some(ns) = latency_ns {
+            let micros = ns.max(0) as u64 / 1000;
+            if apart { self.apart.saturating_record(micros) } else { self.latency.saturating_record(micros) }
+        }
+    }
+
+    /// A binary frame: latency is that of its oldest trade.
+    fn binary(&mut self, i: usize, payload: &[u8], measuring: bool) -> Option<()> {
+        let u64_at = |at: usize| payload.get(at..at + 8).map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()));
+        let u16_at = |at: usize| payload.get(at..at + 2).map(|b| usize::from(b[0]) | usize::from(b[1]) << 8);
+        if !payload.starts_with(b"TCb1") {
+            // Compressed: counted as bytes only.
+            return self.count(i, 0, None, payload.len(), measuring);
+        }
+        let (count, seq, to_seq) = (u64_at(0)? >> 32, u64_at(8)?, u64_at(16)?);
+        self.count(i, count, Some(to_seq), payload.len(), measuring)?;
+        if !self.clients[i].sampled {
+            return Some(());
+        }
+        self.cover(i, seq, to_seq);
+        let latency = wall_ns() - u64_at(32)? as i64;
+        let size = u16_at(48)?;
+        let records = payload.len().checked_sub(count as usize * size)?;
+        for row in 0..count as usize {
+            self.enter(i, u64_at(records + row * size + 24)?, false, (measuring && row == 0).then_some(latency));
+        }
+        Some(())
+    }
+
+    fn text(&mut self, i: usize, payload: &[u8], measuring: bool) -> Option<()> {
+        let key = |name: &str| number(&Finder::new(name), payload);
+        let count = self.trade.find_iter(payload).count() as u64;
+        if count == 0 {
+            return self.around(i, payload);
+        }
+        let framed = self.args.format != Format::Plain;
+        let to_seq = if framed { key("\"toSeq\":") } else { None };
+        self.count(i, count, to_seq, payload.len(), measuring)?;
+        if !self.clients[i].sampled {
+            return Some(());
+        }
+        if let Some(to_seq) = to_seq {
+            self.cover(i, key("\"seq\":").unwrap_or(0), to_seq);
+            let tail = &payload[payload.len().saturating_sub(40)..];
+            self.conflated += number(&Finder::new("\"conflated\":"), tail).unwrap_or(0);
         }
         let now = wall_ns();
         let mut at = 0;
@@ -265,24 +390,61 @@ impl Loop<'_> {
             else {
                 continue;
             };
-            if sequence <= client.last {
-                self.disordered += 1;
-            } else {
-                self.missing += sequence - client.last - 1;
-                client.last = sequence;
+            let apart = memchr::memmem::find(&trade[..end], self.args.apart.as_bytes()).is_some();
+            self.enter(i, sequence, apart, measuring.then_some(now - sent as i64));
+        }
+        Some(())
+    }
+
+    /// What comes around the trades.
+    fn around(&mut self, i: usize, payload: &[u8]) -> Option<()> {
+        let key = |name: &str| number(&Finder::new(name), payload);
+        let sampled = self.clients[i].sampled;
+        if payload.starts_with(b"{\"type\":\"gap\"") {
+            let (from, to) = (key("\"from\":")?, key("\"to\":")?);
+            if sampled {
+                self.gapped += to + 1 - from;
+                self.cover(i, from, to);
             }
-            if measuring {
-                let micros = (now - sent as i64).max(0) as u64 / 1000;
-                let apart = memchr::memmem::find(&trade[..end], self.args.apart.as_bytes()).is_some();
-                if apart { self.apart.saturating_record(micros) } else { self.latency.saturating_record(micros) }
+        } else if payload.starts_with(b"{\"type\":\"heartbeat\"") && sampled {
+            let client = &mut self.clients[i];
+            client.covered = client.covered.max(key("\"seq\":")?);
+        } else if payload.starts_with(b"{\"type\":\"error\",\"code\":\"slow\"") {
+            self.warned += 1;
+        }
+        Some(())
+    }
+
+    /// Lets throttled clients read what they may.
+    fn read_throttled(&mut self, since: Duration, buffer: &mut [u8], measuring: bool, poll: &Poll) {
+        for i in 0..self.args.throttled.min(self.clients.len()) {
+            let rate = self.args.throttle_bytes as f64;
+            let client = &mut self.clients[i];
+            client.allowance = (client.allowance + rate * since.as_secs_f64()).min(rate);
+            if client.state == State::Open {
+                self.ready(i, buffer, measuring, poll);
             }
         }
     }
 
+    /// Notes, of each sampled client, how old the oldest change is that it does not show yet.
+    fn look_at_ages(&mut self) {
+        let (now, published) = (wall_ns(), self.run.published.load(Ordering::Relaxed));
+        for client in self.clients.iter().filter(|c| c.sampled && !c.stalled && !c.throttled && c.covered > 0) {
+            let wanted = |&sequence: &u64| {
+                client.own.is_empty() || client.own.binary_search(&instrument(self.args, sequence)).is_ok()
+            };
+            let oldest = (client.covered + 1..=published).find(wanted);
+            let age_ns = oldest.map_or(0, |sequence| now - self.run.times.get(sequence));
+            self.age.saturating_record((age_ns.max(0) / 1000) as u64);
+        }
+    }
+
     fn report(&self) -> Received {
-        let reading = || self.clients.iter().filter(|c| !c.stalled);
+        let reading = || self.clients.iter().filter(|c| !c.stalled && !c.throttled);
         let published = self.run.published.load(Ordering::Relaxed);
         let sampled = || reading().filter(|c| c.sampled);
+        let all = self.args.own == 0 && self.args.first.is_none();
         Received {
             connected: self.run.open.load(Ordering::Relaxed),
             measured: reading().map(|c| c.measured).sum(),
@@ -291,8 +453,13 @@ impl Loop<'_> {
             most: reading().map(|c| c.trades).max().unwrap_or(0),
             sampled: sampled().count(),
             // What is missing at the end counts as well.
-            missing: self.missing + sampled().map(|c| published.saturating_sub(c.last)).sum::<u64>(),
+            missing: self.missing + if all { sampled().map(|c| published.saturating_sub(c.last)).sum() } else { 0 },
             disordered: self.disordered,
+            gapped: self.gapped,
+            conflated: self.conflated,
+            warned: self.warned,
+            bytes: self.bytes,
+            age: percentiles(&self.age),
             latency: percentiles(&self.latency),
             latency_apart: percentiles(&self.apart),
         }

@@ -44,12 +44,39 @@ struct Args {
     /// Seconds before them
     #[arg(long, default_value_t = 3.0)]
     warmup: f64,
-    /// WebSocket subprotocol; empty: the plain form
-    #[arg(long, default_value = "tickcast.v1.json")]
-    subprotocol: String,
-    /// First message of each client; empty: none
-    #[arg(long, default_value = r#"{"type":"subscribe","snapshot":false}"#)]
-    first: String,
+    /// Clients, from the first, that read only so many bytes a second (with `--throttle-bytes`)
+    #[arg(long, default_value_t = 0)]
+    throttled: usize,
+    /// Bytes a second that a throttled client reads
+    #[arg(long, default_value_t = 100_000)]
+    throttle_bytes: usize,
+    /// Form of the trades
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+    /// Every trade, or the newest of each instrument
+    #[arg(long, value_enum, default_value_t = Mode::Tape)]
+    mode: Mode,
+    /// Most frames a second that a client asks for (0: as they come)
+    #[arg(long, default_value_t = 0.0)]
+    max_rate_hz: f64,
+    /// Instruments of its own that each client subscribes to (0: all)
+    #[arg(long, default_value_t = 0)]
+    own: usize,
+    /// Window of acknowledged bytes that each client asks for; it acknowledges every quarter (0: no acks)
+    #[arg(long, default_value_t = 0)]
+    acks: usize,
+    /// Further fields of `subscribe`, as a JSON object, such as {"compress":"deflate-raw"}
+    #[arg(long, default_value = "{}")]
+    subscribe: String,
+    /// WebSocket subprotocol, where it is not that of the format
+    #[arg(long)]
+    subprotocol: Option<String>,
+    /// First message of each client, where it is not the `subscribe` that follows from the rest; empty: none
+    #[arg(long)]
+    first: Option<String>,
+    /// Most ticks in one message, as a JSON array
+    #[arg(long, default_value_t = 1)]
+    per_message: u64,
     /// Sequence and latency are read on one client in K
     #[arg(long, default_value_t = 10)]
     sample: usize,
@@ -71,6 +98,66 @@ struct Args {
     pid: Vec<i32>,
 }
 
+/// Form of the trades.
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Format {
+    Plain,
+    Json,
+    Bin,
+}
+
+/// Which trades come.
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Mode {
+    Tape,
+    Latest,
+}
+
+impl Args {
+    fn subprotocol(&self) -> &str {
+        self.subprotocol.as_deref().unwrap_or(match self.format {
+            Format::Plain => "",
+            Format::Json => "tickcast.v1.json",
+            Format::Bin => "tickcast.v1.bin",
+        })
+    }
+
+    /// The first message of client `i`.
+    fn first(&self, i: usize) -> String {
+        if let Some(first) = &self.first {
+            return first.clone();
+        }
+        if self.format == Format::Plain {
+            return String::new();
+        }
+        let mut wish = json!({"type": "subscribe", "snapshot": false});
+        if self.mode == Mode::Latest {
+            wish["mode"] = json!("latest");
+        }
+        if self.max_rate_hz > 0.0 {
+            wish["maxRateHz"] = json!(self.max_rate_hz);
+        }
+        if self.acks > 0 {
+            wish["ackBytes"] = json!(self.acks);
+        }
+        if self.own > 0 {
+            wish["instruments"] = self.own_instruments(i).into_iter().map(publish::name).collect();
+        }
+        if let Ok(serde_json::Value::Object(more)) = serde_json::from_str(&self.subscribe) {
+            wish.as_object_mut().into_iter().for_each(|wish| wish.extend(more.clone()));
+        }
+        wish.to_string()
+    }
+
+    /// The instruments of client `i`, ascending; neighbours share none, others some.
+    fn own_instruments(&self, i: usize) -> Vec<usize> {
+        let mut own: Vec<usize> = (0..self.own).map(|k| (i * self.own + k * 7 + i / 13) % self.instruments).collect();
+        own.sort_unstable();
+        own.dedup();
+        own
+    }
+}
+
 /// State of the run that both threads see.
 #[derive(Default)]
 struct Run {
@@ -79,6 +166,8 @@ struct Run {
     failed: AtomicU64,
     lost: AtomicU64,
     published: AtomicU64,
+    /// When the newest ticks were published, ns since the Unix epoch, by sequence.
+    times: publish::Times,
 }
 
 const CONNECTING: u8 = 0;
@@ -111,6 +200,9 @@ fn run(args: &Args) -> Result<serde_json::Value, String> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    if let Err(e) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&args.subscribe) {
+        return Err(format!("--subscribe {}: not a JSON object: {e}", args.subscribe));
+    }
     // Subscriptions are on their way: nothing may be published before they have been taken.
     std::thread::sleep(Duration::from_millis(500));
     shared.phase.store(WARM, Ordering::Release);
@@ -136,8 +228,11 @@ fn run(args: &Args) -> Result<serde_json::Value, String> {
         "asked_ticks_per_s": args.rate, "published": published.ticks, "behind_p99_ms": published.behind_p99_ms,
         "seconds": args.seconds, "deliveries_per_s": (deliveries as f64 / args.seconds).round(),
         "frames_per_s": (got.frames as f64 / args.seconds).round(),
+        "bytes_per_s": (got.bytes as f64 / args.seconds).round(),
         "per_client": {"least": got.least, "most": got.most},
-        "sampled": {"clients": got.sampled, "missing": got.missing, "doubled_or_reordered": got.disordered},
+        "sampled": {"clients": got.sampled, "missing": got.missing, "doubled_or_reordered": got.disordered,
+            "in_gaps": got.gapped, "conflated": got.conflated},
+        "warned_slow": got.warned, "age_ms": got.age,
         "latency_ms": got.latency, "latency_apart_ms": got.latency_apart,
         "server_cpu_s": server_cpu, "server_cpu_s_per_million": server_cpu * 1e6 / deliveries.max(1) as f64,
         "load_cpu_s": own_cpu, "cores": std::thread::available_parallelism().map_or(0, |n| n.get()),

@@ -4,7 +4,7 @@ use crate::{Args, DRAINING, Run};
 use hdrhistogram::Histogram;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What was published.
@@ -39,8 +39,22 @@ pub fn run(args: &Args, nats: SocketAddr, run: &Run) -> Result<Published, String
             out.clear();
             let now = wall_ns();
             while sent < due {
-                sent += 1;
-                tick(args, sent, now, start.elapsed().as_secs_f64(), &mut payload);
+                payload.clear();
+                let many = args.per_message > 1;
+                if many {
+                    payload.push(b'[');
+                }
+                for k in 0..args.per_message.max(1).min(due - sent) {
+                    if k > 0 {
+                        payload.push(b',');
+                    }
+                    sent += 1;
+                    run.times.set(sent, now);
+                    tick(args, sent, now, start.elapsed().as_secs_f64(), &mut payload);
+                }
+                if many {
+                    payload.push(b']');
+                }
                 let _ = write!(out, "PUB {} {}\r\n", args.subject, payload.len());
                 out.extend_from_slice(&payload);
                 out.extend_from_slice(b"\r\n");
@@ -57,15 +71,47 @@ pub fn run(args: &Args, nats: SocketAddr, run: &Run) -> Result<Published, String
     Ok(Published { ticks: sent, behind_p99_ms: behind.value_at_quantile(0.99) as f64 / 1e3 })
 }
 
+/// When the newest ticks were published.
+pub struct Times(Vec<AtomicI64>);
+
+/// Sequences whose times are kept.
+const KEPT: u64 = 1 << 20;
+
+impl Default for Times {
+    fn default() -> Self {
+        Times((0..KEPT).map(|_| AtomicI64::new(0)).collect())
+    }
+}
+
+impl Times {
+    fn set(&self, sequence: u64, ns: i64) {
+        self.0[(sequence % KEPT) as usize].store(ns, Ordering::Relaxed);
+    }
+
+    /// ns since the Unix epoch; of one of the newest sequences.
+    pub fn get(&self, sequence: u64) -> i64 {
+        self.0[(sequence % KEPT) as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// Which instrument a tick is of.
+pub fn instrument(args: &Args, sequence: u64) -> usize {
+    sequence.wrapping_mul(2_654_435_761) as usize % args.instruments
+}
+
+/// The id of an instrument.
+pub fn name(instrument: usize) -> String {
+    format!("SYM{instrument:04}")
+}
+
 /// One tick as JSON; a price within the band that depends on the sequence alone.
 fn tick(args: &Args, sequence: u64, now_ns: i64, elapsed_s: f64, out: &mut Vec<u8>) {
-    out.clear();
     let price = 100.0 + (sequence % 997) as f64 / 100.0;
     let slow = args.slow_every > 0 && sequence.is_multiple_of(args.slow_every) && elapsed_s >= args.slow_after;
     let _ = if slow {
         write!(out, "{{\"instrumentId\":\"{}\"", args.apart)
     } else {
-        write!(out, "{{\"instrumentId\":\"SYM{:04}\"", sequence.wrapping_mul(2_654_435_761) as usize % args.instruments)
+        write!(out, "{{\"instrumentId\":\"{}\"", name(instrument(args, sequence)))
     };
     let _ = write!(out, ",\"price\":{price},\"volume\":{sequence},\"timestampNs\":\"{now_ns}\"}}");
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tickcast_core::Status;
-use tickcast_core::fanout::{Block, Dictionary, Filter, Pick, Subscription, binary};
+use tickcast_core::fanout::{self, Block, Dictionary, Filter, Pick, Subscription, binary};
 use tickcast_core::tape::{self, Read, Record, Run};
 
 /// Number of the field `trades` of `tickcast.v1.Frame`, with its wire type.
@@ -119,6 +119,34 @@ impl TapeFeed {
         (PyBytes::new(py, &body), to_seq, known)
     }
 
+    /// Returns the same as a `trades` message of `tickcast.v1.json` that covers `seq` up to what was read: ("frame", last
+    /// sequence looked at, message or None), or ("overrun", oldest, None), or ("hole", last of it, None).
+    fn json<'py>(
+        &self,
+        py: Python<'py>,
+        filter: &TapeFilter,
+        seq: u64,
+        from_seq: u64,
+        max_trades: u64,
+        max_bytes: usize,
+    ) -> (&'static str, u64, Option<Bound<'py, PyBytes>>) {
+        match py.detach(|| self.look_for_json(filter, seq, from_seq, max_trades, max_bytes)) {
+            Look::Frame { to_seq, body, .. } => ("frame", to_seq, body.map(|body| PyBytes::new(py, &body))),
+            Look::Overrun { oldest } => ("overrun", oldest, None),
+            Look::Hole { to } => ("hole", to, None),
+        }
+    }
+
+    /// Returns the newest VALID trades as a `snapshot` message of `tickcast.v1.json`, and as of which sequence.
+    fn json_snapshot<'py>(&self, py: Python<'py>, filter: &TapeFilter) -> (Bound<'py, PyBytes>, u64) {
+        let (body, to_seq) = py.detach(|| {
+            let taken = self.tape.snapshot();
+            let filter = filter.filter.lock().unwrap_or_else(PoisonError::into_inner);
+            (fanout::snapshot(&taken, filter.subscription()), taken.to_seq())
+        });
+        (PyBytes::new(py, &body), to_seq)
+    }
+
     #[getter]
     fn epoch(&self) -> String {
         format!("{:016x}", self.tape.epoch())
@@ -175,6 +203,27 @@ impl TapeFeed {
 }
 
 impl TapeFeed {
+    fn look_for_json(&self, filter: &TapeFilter, seq: u64, from: u64, max_trades: u64, max_bytes: usize) -> Look {
+        let mut workshop = self.workshop.lock().unwrap_or_else(PoisonError::into_inner);
+        let Workshop { dictionary, run, rows } = &mut *workshop;
+        let from = from.max(1);
+        match self.tape.read(from, from.saturating_add(max_trades.max(1) - 1), run) {
+            Read::Overrun { oldest } => return Look::Overrun { oldest },
+            Read::Hole { to } => return Look::Hole { to },
+            Read::Done { to } if to < from => return Look::Frame { to_seq: to, trades: 0, body: None, known: (0, 0) },
+            Read::Done { .. } => {}
+        }
+        dictionary.follow(&self.tape);
+        let mut wanted = filter.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.resolve(dictionary);
+        let mut block = Block::new(run);
+        block.select(&wanted, rows);
+        let pick = Pick { stages: filter.stages, ..Pick::rows(rows) };
+        let frame = block.frame(seq.min(from), &pick, max_bytes, now_ns());
+        let body = (frame.trades > 0).then_some(frame.body);
+        Look::Frame { to_seq: frame.to_seq, trades: frame.trades, body, known: (0, 0) }
+    }
+
     fn look(&self, filter: &TapeFilter, from: u64, known: KnownTuple, max_trades: u64, max_bytes: usize) -> Look {
         let mut workshop = self.workshop.lock().unwrap_or_else(PoisonError::into_inner);
         let Workshop { dictionary, run, rows } = &mut *workshop;

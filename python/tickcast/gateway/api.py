@@ -168,6 +168,7 @@ class GatewayStatus(msgspec.Struct, rename="camel"):
     """This worker's own state."""
 
     clients: int
+    event_streams: int
     cycle_us: int
     counters: dict[str, int]
 
@@ -354,7 +355,7 @@ async def status(worker: NamedDependency[Worker]) -> Json:
     stats = worker.pump.stats()
     counters = {name: value for name, value in stats.items() if isinstance(value, int) and name != "cycle_us"}
     board = board_of(tape.board()) if tape is not None else {}
-    gateway = GatewayStatus(worker.clients, stats["cycle_us"], counters)
+    gateway = GatewayStatus(worker.clients, worker.event_streams, stats["cycle_us"], counters)
     return _made(Status(readiness(worker), board, gateway))
 
 

@@ -16,7 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from tickcast import config as configuration
 from tickcast.config import Config
-from tickcast.gateway import api, health, static
+from tickcast.gateway import api, health, sse, static
 from tickcast.gateway.codes import CloseCode
 from tickcast.gateway.security import Gatekeeper, Refusal
 from tickcast.gateway.server import Farewell, die_with_parent
@@ -62,7 +62,7 @@ class App:
                 await worker.close()
 
         return Litestar(
-            route_handlers=[marketdata, health.health, health.ready, *api.HANDLERS, *static.HANDLERS],
+            route_handlers=[marketdata, sse.events, health.health, health.ready, *api.HANDLERS, *static.HANDLERS],
             dependencies={"worker": Provide(lambda: worker, sync_to_thread=False)},
             lifespan=[lifespan],
             openapi_config=OpenAPIConfig(

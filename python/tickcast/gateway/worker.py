@@ -44,6 +44,7 @@ class Worker:
         self.config = config
         self.run = RunDir.create(config.run_dir)
         self.draining = False
+        self.event_streams = 0
         self._sessions: dict[int, Session] = {}
         self._empty = asyncio.Event()
         self._empty.set()
