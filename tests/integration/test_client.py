@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trustme
 
 import tickcast.client
 from fixtures.gateway import Feed, Gateway
@@ -100,7 +101,7 @@ async def test_snapshot_and_status_are_events(server: str, feed: Feed) -> None:
             got.append(event)
             if isinstance(event, Snapshot):
                 break
-    assert any(isinstance(event, Status) and event.state == "live" for event in got)
+    assert any(isinstance(event, Status) and event.source == "sim://" for event in got)
     # Of each of five instruments the newest that is VALID; every tenth is not.
     assert [int(seq) for seq in got[-1].batch.seq] == [25, 26, 27, 28, 29]
 
@@ -185,3 +186,29 @@ async def test_wrong_wishes_are_refused(server: str, feed: Feed) -> None:
         tickcast.client.subscribe(server, from_seq=0)
     with pytest.raises(LinkRefusedError):
         await some(tickcast.client.subscribe(server, [f"S{n}" for n in range(10_001)]), 1)
+
+
+async def test_token_and_certificates_are_shown_where_a_server_asks_for_them(
+    programs: Programs, run_dir: Path, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    files = {"ca": authority.cert_pem.bytes()}
+    for name, issued in (("server", authority.issue_cert("127.0.0.1")), ("client", authority.issue_cert("a@desk"))):
+        files[f"{name}.pem"] = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        files[f"{name}.key"] = issued.private_key_pem.bytes()
+    paths = {name: tmp_path / name for name in files}
+    for name, content in files.items():
+        paths[name].write_bytes(content)
+    settings = {"auth_token": "sesame", "tls_cert": paths["server.pem"], "tls_key": paths["server.key"]}
+    settings["tls_client_ca"] = paths["ca"]
+    options = [word for key, value in settings.items() for word in ("--set", f"grpc.{key}={value}")]
+    source = ("--source", "sim://?rate=500", "--grpc-port", "0", "--run-dir", str(run_dir))
+    program = programs.tickcast("process", *source, *options)
+    address = (await asyncio.to_thread(program.expect, "ready")).split("grpc=")[1]
+    url = f"grpc://{address}?ca={paths['ca']}&cert={paths['client.pem']}&key={paths['client.key']}"
+    assert len(await some(tickcast.client.subscribe(url, token="sesame"), 10)) == 10
+    assert len(await some(tickcast.client.subscribe(f"{url}&token=sesame"), 10)) == 10
+    with pytest.raises(LinkRefusedError, match="UNAUTHENTICATED"):
+        await some(tickcast.client.subscribe(url), 1)
+    with pytest.raises(LinkLostError):
+        await some(tickcast.client.subscribe(f"grpc://{address}?ca={paths['ca']}", token="sesame"), 1)

@@ -219,3 +219,43 @@ async def test_rules_for_trades_that_are_judged_already_are_refused(programs: Pr
     program = programs.tickcast(*command, "--run-dir", str(tmp_path / "run"))
     assert await asyncio.to_thread(program.wait) == 2
     assert "judged already" in program.errors[-1]
+
+
+async def test_web_clients_are_told_that_the_link_is_down_and_back_and_get_every_trade_once(
+    feed: Feed, programs: Programs, tmp_path: Path
+) -> None:
+    port = free_port()
+    feed.add(50)
+    command = ("gateway", "--source", f"grpc://127.0.0.1:{port}", "--port", "0", "--grpc-port", "0")
+    events: list[client.Event] = []
+
+    def states() -> list[str]:
+        return [event.state for event in events if isinstance(event, client.Status)]
+
+    async def watch(url: str) -> None:
+        note = events.append
+        async for event in client.subscribe(url, from_seq=1).events():
+            note(event)
+
+    async def keep_board() -> None:
+        while True:
+            feed.board()
+            await asyncio.sleep(0.5)
+
+    keeping = asyncio.create_task(keep_board())
+    async with TapeServer(feed.run_dir, port=port) as server:
+        program = programs.tickcast(*command, "--run-dir", str(tmp_path / "near"))
+        line = await asyncio.to_thread(program.expect, "ready")
+        watching = asyncio.create_task(watch(line.split("web=")[1].split()[0]))
+        await until(lambda: states()[-1:] == ["live"], "the link is up")
+        await server.stop()
+        await until(lambda: states()[-1:] == ["stale"], "clients are told that the link is down")
+        feed.add(50)
+    async with TapeServer(feed.run_dir, port=port):
+        await until(lambda: states()[-1:] == ["live"], "clients are told that it is back")
+        await until(lambda: len([e for e in events if isinstance(e, client.Trade)]) >= 100, "all trades")
+    for task in (watching, keeping):
+        task.cancel()
+    await asyncio.gather(watching, keeping, return_exceptions=True)
+    assert [event.seq for event in events if isinstance(event, client.Trade)] == list(range(1, 101))
+    assert not [event for event in events if isinstance(event, Gap)]
