@@ -246,6 +246,7 @@ async def test_web_clients_are_told_that_the_link_is_down_and_back_and_get_every
     async with TapeServer(feed.run_dir, port=port) as server:
         program = programs.tickcast(*command, "--run-dir", str(tmp_path / "near"))
         line = await asyncio.to_thread(program.expect, "ready")
+        programs.adopt_children(tmp_path / "near")
         watching = asyncio.create_task(watch(line.split("web=")[1].split()[0]))
         await until(lambda: states()[-1:] == ["live"], "the link is up")
         await server.stop()
@@ -257,5 +258,6 @@ async def test_web_clients_are_told_that_the_link_is_down_and_back_and_get_every
     for task in (watching, keeping):
         task.cancel()
     await asyncio.gather(watching, keeping, return_exceptions=True)
+    assert await asyncio.to_thread(program.end) == 0
     assert [event.seq for event in events if isinstance(event, client.Trade)] == list(range(1, 101))
     assert not [event for event in events if isinstance(event, Gap)]

@@ -5,7 +5,7 @@ The machines are network namespaces, the partition is real: packets are dropped 
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ class Machines:
         self.processor.expect("ready")
         self.gateway = self._start(wire.near, "gateway", "--source", f"grpc://{FAR}:{PORT}", run_dir=self.near_dir)
         self.gateway.expect("ready")
+        programs.adopt_children(self.near_dir)
 
     def start_processor(self) -> Program:
         where = ("--grpc-host", FAR, "--grpc-port", str(PORT), "--set", "web.insecure_public=true")
@@ -80,8 +81,11 @@ class Machines:
 
 
 @pytest.fixture
-def machines(programs: Programs, wire: Wire, tmp_path: Path) -> Machines:
-    return Machines(programs, wire, tmp_path)
+def machines(programs: Programs, wire: Wire, tmp_path: Path) -> Iterator[Machines]:
+    made = Machines(programs, wire, tmp_path)
+    yield made
+    # In order, with its children, which have sessions of their own.
+    assert made.gateway.end() == 0
 
 
 def elapsed(what: Callable[[], object], name: str) -> float:

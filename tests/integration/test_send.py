@@ -19,6 +19,7 @@ def served(programs: Programs, run_dir: Path) -> Iterator[dict[str, str]]:
     """The addresses of a running tickcast without a source."""
     program = programs.tickcast("serve", "--port", "0", "--grpc-port", "0", "--run-dir", str(run_dir))
     words = dict(word.split("=", 1) for word in program.expect("ready").split()[1:])
+    programs.adopt_children(run_dir)
     yield {"ws": words["web"], "grpc": f"grpc://{words['grpc']}"}
     assert program.end() == 0
 
@@ -82,10 +83,12 @@ def test_tail_shows_the_same_trades_from_a_gateway_and_from_the_processor(progra
     command = ("serve", "--source", "sim://?rate=500&instruments=5", "--port", "0", "--grpc-port", "0")
     program = programs.tickcast(*command, "--run-dir", str(run_dir))
     words = dict(word.split("=", 1) for word in program.expect("ready").split()[1:])
+    programs.adopt_children(run_dir)
     shown = []
     for url in (words["web"], f"grpc://{words['grpc']}"):
         tail = programs.tickcast("tail", url, "--from", "1", "-n", "200")
         assert tail.wait() == 0, tail.errors
         shown.append([json.loads(line) for line in tail.lines])
+    assert program.end() == 0
     assert shown[0] == shown[1]
     assert len(shown[0]) == 200
