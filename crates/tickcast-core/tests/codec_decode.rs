@@ -295,6 +295,33 @@ proptest! {
     }
 
     #[test]
+    fn every_tick_gets_a_row_where_all_are_answered(payloads in prop::collection::vec(nearly_payload(), 0..8)) {
+        let formats = [Format::Proto, Format::ProtoBatch, Format::Json];
+        for format in formats {
+            let decoded = decode(payloads.iter().map(|p| (Some(format), &p[..])), &Options::default());
+            let places = |ticks: &tickcast_core::TickBatch| -> Vec<_> {
+                ticks.message.iter().copied().zip(ticks.index.iter().copied()).collect()
+            };
+            let mut expected = places(&decoded.ticks);
+            expected.extend(decoded.undecodable.iter().map(|u| (u.message, u.index.unwrap_or(0))));
+            expected.sort_unstable();
+            let undecodable = decoded.undecodable.clone();
+            let good: Vec<_> = (0..decoded.ticks.len()).map(|i| (decoded.ticks.id(i).to_owned(), decoded.ticks.price[i].to_bits())).collect();
+            let (ticks, broken) = decoded.with_rows_for_broken();
+            prop_assert_eq!(places(&ticks), expected);
+            prop_assert_eq!(broken.len(), undecodable.len());
+            for (broken, why) in broken.iter().zip(&undecodable) {
+                let row = broken.row as usize;
+                prop_assert_eq!((ticks.message[row], ticks.index[row]), (why.message, why.index.unwrap_or(0)));
+                prop_assert_eq!((ticks.id(row), ticks.price[row].is_nan()), ("", true));
+                prop_assert_eq!(&broken.reason, &format!("Processing error: {}", why.error));
+            }
+            let rows = (0..ticks.len()).filter(|&row| broken.iter().all(|b| b.row as usize != row));
+            prop_assert_eq!(rows.map(|i| (ticks.id(i).to_owned(), ticks.price[i].to_bits())).collect::<Vec<_>>(), good);
+        }
+    }
+
+    #[test]
     fn protobuf_fields_come_in_any_order_repeated_and_among_unknown_ones(
         noise in prop::collection::vec(unknown_field(), 0..6),
         order in Just(vec![0usize, 1, 2, 3]).prop_shuffle(),

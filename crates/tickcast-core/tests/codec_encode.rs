@@ -189,6 +189,28 @@ proptest! {
     }
 
     #[test]
+    fn a_batch_of_trades_is_its_trades_with_their_lengths(trades in prop::collection::vec(trades(), 0..5)) {
+        let (mut out, mut scratch) = (Vec::new(), Vec::new());
+        trades.iter().for_each(|trade| proto::write_batch_trade(&mut out, &mut scratch, &trade.trade()));
+        let mut rest = &out[..];
+        for trade in &trades {
+            let mut one = Vec::new();
+            proto::write_trade(&mut one, &trade.trade());
+            let mut len = one.len();
+            prop_assert_eq!(rest[0], 1 << 3 | 2);
+            rest = &rest[1..];
+            while len >= 0x80 {
+                prop_assert_eq!(rest[0], len as u8 | 0x80);
+                (rest, len) = (&rest[1..], len >> 7);
+            }
+            prop_assert_eq!(rest[0], len as u8);
+            prop_assert_eq!(&rest[1..=one.len()], &one[..]);
+            rest = &rest[1 + one.len()..];
+        }
+        prop_assert!(rest.is_empty());
+    }
+
+    #[test]
     fn proto_ticks_round_trip(ticks in ticks()) {
         let mut batch = Vec::new();
         let mut singles = Vec::new();

@@ -1,5 +1,6 @@
 """What surrounds a processor in its process: lock, announcement, event loop, garbage collector."""
 
+import asyncio
 import gc
 import os
 import sys
@@ -54,11 +55,13 @@ async def _serve(config: Config, run: RunDir) -> None:
     info = ProcessorInfo(
         pid=os.getpid(), config_hash=processor_hash(config), started_ns=started_ns, grpc=processor.grpc_address
     )
-    announce(run.processor_info, info)
     # What was made so far lives until the end: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    await processor.run()
+    running = asyncio.create_task(processor.run())
+    await asyncio.sleep(0)  # it hears signals before anybody is told that it is up
+    announce(run.processor_info, info)
+    await running
 
 
 async def _start(config: Config) -> "Processor | Follower":

@@ -27,7 +27,8 @@ class Queued(Begun):
 
     async def judged(self) -> Judged:
         """Wait until the trades are delivered and return them."""
-        return await self.delivered
+        # Whoever waits may leave; the trades are delivered all the same, and others may ask when.
+        return await asyncio.shield(self.delivered)
 
 
 class Line:

@@ -33,6 +33,10 @@ _TURNS: Final = 4
 _AHEAD: Final = 4
 """Batches of one call that may wait for its client to read."""
 _SPANS: Final = {"proto": "ProcessStream", "proto-batch": "ProcessBatches"}
+_ENOUGH_TO_JUDGE: Final = 128
+"""Messages for which the costs of a batch hardly count any more."""
+_MORE_LOOKS: Final = 3
+"""How often a call that sends ahead is given `judge.gather_ms` more, while ticks keep coming."""
 _ENOUGH_TO_WRITE: Final = 16
 """Replies that keep the connection busy while the next ones are judged."""
 _BYTES_A_TICK: Final = 40
@@ -198,14 +202,23 @@ class _Call:
             if not self._ended:
                 await self._news.wait()
         if self._sends_ahead:
-            # A batch costs the same for one tick as for fifty: those of a client that sends ahead come together, and
-            # as long as there is enough to write, waiting for more costs nobody anything.
-            if (left_s := self._taken_s + self._gather_s - time.monotonic()) > 0:
-                await asyncio.sleep(left_s)
-            while self._to_write > _ENOUGH_TO_WRITE and not self._is_full():
-                self._written.clear()
-                await self._written.wait()
+            await self._gather()
         return bool(self._messages)
+
+    async def _gather(self) -> None:
+        """Let what a client sends ahead come together: a batch costs the same for one tick as for fifty."""
+        if (left_s := self._taken_s + self._gather_s - time.monotonic()) > 0:
+            await asyncio.sleep(left_s)
+        seen = 0
+        for _ in range(_MORE_LOOKS):
+            if len(self._messages) < seen + 2 or len(self._messages) >= _ENOUGH_TO_JUDGE:
+                break  # no more than one came since: they trickle
+            seen = len(self._messages)
+            await asyncio.sleep(self._gather_s)
+        # As long as there is enough to write, waiting for more costs nobody anything.
+        while self._to_write > _ENOUGH_TO_WRITE and not self._is_full():
+            self._written.clear()
+            await self._written.wait()
 
     def take(self) -> tuple[Batch, BatchTrace | None]:
         """Return all that has come, decoded."""
