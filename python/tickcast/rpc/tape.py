@@ -135,6 +135,7 @@ class TapeService:
         self._feed: TapeFeed | None = None
         self._channels: dict[Wanted, _Channel] = {}
         self._making: asyncio.Task[None] | None = None
+        self._looked: tuple[TapeFeed, float, tuple[str, str, int]] | None = None
 
     def methods(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return the handlers, which take and give bytes."""
@@ -217,6 +218,13 @@ class TapeService:
             rule_sets=feed.rule_sets(),
             rule_set=feed.rule_set,
         )
+
+    def status(self, feed: TapeFeed) -> tuple[str, str, int]:
+        """Return source, state and since when (ns); looked up once for all streams that ask at about the same time."""
+        now = asyncio.get_running_loop().time()
+        if self._looked is None or self._looked[0] is not feed or now - self._looked[1] > LOOK_S / 4:
+            self._looked = (feed, now, status_of(feed.board()))
+        return self._looked[2]
 
     async def _make(self) -> None:
         """Make what is new for every subscription, on an absolute clock, as long as there is one."""
@@ -371,7 +379,7 @@ class _Stream:
         await abort(self._context, grpc.StatusCode.OUT_OF_RANGE, why, detail)
 
     async def _write_status(self) -> None:
-        status = status_of(self._feed.board())
+        status = self._service.status(self._feed)
         if status != self._status:
             self._status = status
             source, state, since_ns = status
