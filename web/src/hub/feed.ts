@@ -171,10 +171,11 @@ export class Feed {
     for (let row = 0; row < rows.length; row++) {
       const instrument = rows.instrument[row] as string;
       const price = rows.price[row] as number;
-      this.decimals.note(instrument, price);
       const before = this.#prices.get(instrument) ?? price;
       this.direction[this.store.slot(start + row)] = Math.sign(price - before) || 0;
-      if (rows.status[row] === 1) this.#prices.set(instrument, price);
+      if (rows.status[row] !== 1) continue; // a refused price may be anything
+      this.#prices.set(instrument, price);
+      this.decimals.note(instrument, price);
     }
   }
 }

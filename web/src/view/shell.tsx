@@ -159,8 +159,10 @@ function Bar({ app, state, link, title }: { app: App; state: HubState | undefine
         </div>
         <div class="fact fact-wide">
           <dt>Trades/s</dt>
-          <dd data-testid="rate">{formatRate(state?.perSecond ?? 0)}</dd>
-          <Spark values={state?.history ?? []} label="Trades per second over the last minute" />
+          <dd>
+            <span data-testid="rate">{formatRate(state?.perSecond ?? 0)}</span>
+            <Spark values={state?.history ?? []} label="Trades per second over the last minute" />
+          </dd>
         </div>
       </dl>
       <label class="zone">

@@ -69,7 +69,7 @@ class Blotter implements GridModel {
   /** Takes in what came with this frame. */
   frame(came: number): void {
     const now = performance.now();
-    if ((this.#app.feed.state?.perSecond ?? 0) <= FLASH_MOST_PER_SECOND && came > 0 && came < 200) {
+    if ((this.#app.feed.state?.perSecond ?? 0) <= FLASH_MOST_PER_SECOND && came > 0 && came < FLASH_MOST_PER_SECOND) {
       if (now > this.#freshUntil) this.#freshFrom = this.#app.feed.store.end - came;
       this.#freshUntil = now + FLASH_MS;
       setTimeout(() => this.grid?.draw(), FLASH_MS + 20);
