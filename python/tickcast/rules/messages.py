@@ -113,8 +113,9 @@ class Messages(asyncio.Protocol):
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def send(self, message: msgspec.Struct) -> None:
-        """Send a message."""
-        self._transport.write(pack(message))
+        """Send a message; once the other side is gone, to nobody: `lost` says so."""
+        if not self._transport.is_closing():
+            self._transport.write(pack(message))
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and hand on the messages that are whole."""
