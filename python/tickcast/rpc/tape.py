@@ -31,6 +31,8 @@ __all__ = ["SERVICE", "TapeService"]
 SERVICE = "tickcast.v1.Tape"
 FRAMES_PER_S = 40
 """How often a subscription gets what is new."""
+COHORT = 50
+"""Most streams that get their frames at the same moment: more would wait for one another."""
 FRAME_TRADES = 4_096
 FRAME_BYTES = 256 * 1024
 """Most bytes of a frame: a stream never has more than one that is not in the transport's hands."""
@@ -44,6 +46,7 @@ STALE_NS = 2_000_000_000
 LOOK_S = 0.5
 """How often a stream looks at the source's state, and whether the tape was replaced."""
 MOST_INSTRUMENTS = 10_000
+_GOLDEN = 0.618  # multiples of it, less the whole part, never come close to one another
 MOST_FROM_START = 16_384
 """Most trades of a new tape that subscribers of the old one still get one by one."""
 
@@ -61,10 +64,12 @@ class _Frame(msgspec.Struct, frozen=True):
 
 
 class _Channel:
-    """A distinct subscription: its newest frames, and how far they reach."""
+    """A cohort of a distinct subscription: its newest frames, how far they reach, and when the next one is due."""
 
-    def __init__(self, wanted: Wanted, next_seq: int, known: tuple[int, int]) -> None:
+    def __init__(self, wanted: Wanted, number: int, next_seq: int, known: tuple[int, int], due: float) -> None:
         self.wanted = wanted
+        self.number = number
+        self.due = due
         self.filter = filter_of(wanted)
         self.next_seq = next_seq
         self.known = known
@@ -133,7 +138,7 @@ class TapeService:
         self._judge = judge
         self._run_dir = run_dir
         self._feed: TapeFeed | None = None
-        self._channels: dict[Wanted, _Channel] = {}
+        self._channels: dict[tuple[Wanted, int], _Channel] = {}
         self._making: asyncio.Task[None] | None = None
         self._looked: tuple[TapeFeed, float, tuple[str, str, int]] | None = None
 
@@ -187,11 +192,16 @@ class TapeService:
         return self._feed
 
     def join(self, wanted: Wanted, feed: TapeFeed) -> _Channel:
-        """Return the channel of a subscription, which begins at the head if it is new; `leave` it."""
-        channel = self._channels.get(wanted)
+        """Return a channel of a subscription with room for one more; a new one begins at the head. `leave` it."""
+        number = 0
+        while (channel := self._channels.get((wanted, number))) is not None and channel.streams >= COHORT:
+            number += 1
         if channel is None:
             known = (len(feed.instruments()), len(feed.reasons()))
-            channel = self._channels[wanted] = _Channel(wanted, feed.head + 1, known)
+            # The cohorts' moments are spread over the pause between frames, however many come and go.
+            now = asyncio.get_running_loop().time()
+            due = now + number * _GOLDEN % 1 / FRAMES_PER_S
+            channel = self._channels[wanted, number] = _Channel(wanted, number, feed.head + 1, known, due)
         channel.streams += 1
         if self._making is None or self._making.done():
             self._making = asyncio.create_task(self._make())
@@ -200,8 +210,9 @@ class TapeService:
     def leave(self, channel: _Channel) -> None:
         """Forget a channel that nobody uses any more."""
         channel.streams -= 1
-        if channel.streams == 0 and self._channels.get(channel.wanted) is channel:
-            del self._channels[channel.wanted]
+        key = (channel.wanted, channel.number)
+        if channel.streams == 0 and self._channels.get(key) is channel:
+            del self._channels[key]
 
     def hello(self, feed: TapeFeed) -> pb.Hello:
         """Return what the tape announces."""
@@ -227,17 +238,20 @@ class TapeService:
         return self._looked[2]
 
     async def _make(self) -> None:
-        """Make what is new for every subscription, on an absolute clock, as long as there is one."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
+        """Make what is new for every channel when it is due, on an absolute clock, as long as there is one."""
+        clock = asyncio.get_running_loop().time
         while self._channels:
             feed = self.tape()
-            head = feed.head if feed is not None else 0
+            now = clock()
             for channel in list(self._channels.values()):
-                if feed is not None and channel.next_seq <= head:
-                    channel.advance(feed, head)
-            due = max(due + 1 / FRAMES_PER_S, loop.time())
-            await asyncio.sleep(due - loop.time())
+                if channel.due > now:
+                    continue
+                channel.due = max(channel.due + 1 / FRAMES_PER_S, now)
+                if feed is not None and channel.next_seq <= feed.head:
+                    channel.advance(feed, feed.head)
+            next_due = min((channel.due for channel in self._channels.values()), default=now)
+            # Whoever joins meanwhile is due within the pause between two frames.
+            await asyncio.sleep(min(max(0.001, next_due - clock()), 1 / FRAMES_PER_S))
 
     async def _tape_or_abort(self, context: Context) -> TapeFeed:
         feed = self.tape()
