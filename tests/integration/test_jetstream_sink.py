@@ -1,0 +1,141 @@
+"""``nats://`` and ``jetstream://`` as sinks, and JetStream → JetStream with kills and a restarted server."""
+
+import asyncio
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import nats
+import pytest
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
+
+from fixtures.nats import NatsServer
+from fixtures.processes import Program, Programs
+from fixtures.topics import as_proto, make_ticks
+
+pytestmark = [pytest.mark.nats, pytest.mark.timeout(240)]
+
+TICKS = int(os.environ.get("TICKCAST_TEST_LOG_TICKS", "100000"))
+PUBLISH_S = float(os.environ.get("TICKCAST_TEST_LOG_SECONDS", "20"))
+
+
+def process(programs: Programs, run_dir: Path, source: str, sink: str) -> Program:
+    flags = ("--source", source, "--sink", sink, "--run-dir", str(run_dir), "--set", "tape.bytes=128MiB")
+    return programs.tickcast("process", *flags, "--set", "grpc.port=0")
+
+
+async def read(server: NatsServer, stream: str, enough: int, timeout_s: float) -> list:
+    """Return the messages of a stream once there are enough."""
+    client = await nats.connect(server.url)
+    try:
+        context = client.jetstream()
+        deadline = time.monotonic() + timeout_s
+        while (await context.stream_info(stream)).state.messages < enough:
+            there = (await context.stream_info(stream)).state.messages
+            assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {enough} messages, there are {there}"
+            await asyncio.sleep(0.1)
+        everything = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE)
+        subscription = await context.pull_subscribe("", stream=stream, config=everything)
+        messages = []
+        while len(messages) < (await context.stream_info(stream)).state.messages:
+            messages += await subscription.fetch(5000, timeout=5)
+        return messages
+    finally:
+        await client.close()
+
+
+async def test_trades_go_to_subjects_by_instrument_with_their_headers(
+    nats_server: NatsServer, programs: Programs, run_dir: Path
+) -> None:
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    await context.add_stream(StreamConfig(name="TRADES", subjects=["trades.>"]))
+    await context.add_stream(StreamConfig(name="TICKS", subjects=["ticks"]))
+    for name in ("AAPL", "BTC/USD", "BRK.B"):
+        await context.publish("ticks", as_proto((name, 10.0, 5, 17)))
+    address = nats_server.url.removeprefix("nats://")
+    program = process(
+        programs, run_dir, f"jetstream://{address}/ticks", f"jetstream://{address}/trades.*?stream=TRADES"
+    )
+    messages = await read(nats_server, "TRADES", 3, 30)
+    assert [m.subject for m in messages] == ["trades.AAPL", "trades.BTC_USD", "trades.BRK_B"]
+    for sequence, message in enumerate(messages, 1):
+        trade = json.loads(message.data)
+        assert message.headers["Nats-Msg-Id"] == trade["tradeId"] == message.headers["tickcast-trade-id"]
+        assert message.headers["tickcast-sequence"] == str(sequence)
+        assert message.headers["tickcast-rules"].startswith("screen@")
+    await client.close()
+    assert program.end() == 0
+
+
+async def test_a_core_subject_gets_every_trade(nats_server: NatsServer, programs: Programs, run_dir: Path) -> None:
+    client = await nats.connect(nats_server.url)
+    got: list[dict] = []
+
+    async def take(message) -> None:
+        got.append(json.loads(message.data))
+
+    await client.subscribe("out", cb=take)
+    await client.flush()
+    address = nats_server.url.removeprefix("nats://")
+    program = process(programs, run_dir, "sim://?rate=2000&faults=0", f"nats://{address}/out")
+    deadline = time.monotonic() + 30
+    while len(got) < 500:
+        assert time.monotonic() < deadline, len(got)
+        await asyncio.sleep(0.05)
+    assert program.end() == 0
+    await client.flush()
+    assert len({trade["tradeId"] for trade in got}) == len(got)
+    await client.close()
+
+
+async def publish(server: NatsServer, ticks: list, seconds: float) -> None:
+    """Publish to the stream, evenly over `seconds`; each tick once, whatever becomes of the server."""
+    from tickcast._core import NatsPublisher
+
+    publisher = NatsPublisher(server.url, "ticks", stream="TICKS")
+    start = time.monotonic()
+    step = max(1, int(len(ticks) / seconds / 20))
+    for at in range(0, len(ticks), step):
+        some = ticks[at : at + step]
+        ids = [f"tick-{at + number}" for number in range(len(some))]
+        await asyncio.to_thread(publisher.publish, [as_proto(t) for t in some], message_ids=ids, timeout=30.0)
+        await asyncio.sleep(max(0.0, start + at / len(ticks) * seconds - time.monotonic()))
+    await asyncio.to_thread(publisher.flush, 30.0)
+    publisher.close()
+
+
+async def test_killed_processors_and_a_restarted_server_change_nothing(
+    nats_server: NatsServer, programs: Programs, tmp_path: Path
+) -> None:
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    for name, subject in (("TICKS", "ticks"), ("OUT", "out"), ("REFERENCE", "reference")):
+        await context.add_stream(StreamConfig(name=name, subjects=[subject]))
+    await client.close()
+    address = nats_server.url.removeprefix("nats://")
+    source = f"jetstream://{address}/ticks?durable=desk"
+    ticks = make_ticks(TICKS)
+    publishing = asyncio.create_task(publish(nats_server, ticks, PUBLISH_S))
+    chance, rounds = random.Random(3), 0
+    program = process(programs, tmp_path / "killed", source, f"jetstream://{address}/out")
+    while not publishing.done():
+        await asyncio.wait([publishing], timeout=chance.uniform(2.0, 4.0))
+        program.kill()
+        rounds += 1
+        if rounds == 2:
+            await asyncio.to_thread(nats_server.restart)
+        program = process(programs, tmp_path / "killed", source, f"jetstream://{address}/out")
+    await publishing
+    found = await read(nats_server, "OUT", TICKS, 60)
+    assert program.end() == 0
+    program = process(
+        programs, tmp_path / "reference", f"jetstream://{address}/ticks", f"jetstream://{address}/reference"
+    )
+    expected = await read(nats_server, "REFERENCE", TICKS, 60)
+    assert program.end() == 0
+    assert rounds > 2
+    assert len(found) == TICKS, "a trade is there twice"
+    assert [message.data for message in found] == [message.data for message in expected]
