@@ -67,8 +67,10 @@ bench: setup ## ticks/s of decode, VWAP, encode and tape (criterion); end-to-end
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo bench --workspace $(ARGS)
 	@ls benchmarks/*.py 2>/dev/null | sed 's|^|end to end: $(BIN)/python |'
 
-soak: setup ## the main job for SOAK=10m, a line of rates and latency every few seconds
+soak: setup kafka ## the main job for SOAK=10m, then a million ticks through Kafka and JetStream with kills all the time
 	@$(BIN)/tickcast demo --no-open --duration $(SOAK) $(ARGS)
+	@TICKCAST_TEST_LOG_TICKS=1000000 TICKCAST_TEST_LOG_SECONDS=200 $(BIN)/python -m pytest \
+	    tests/integration/test_kafka_kills.py tests/integration/test_jetstream_sink.py
 
 build: $(VENV)/.tools $(PAGE) ## the wheel, with the dashboard inside, in dist/
 	$(BIN)/maturin build --release --locked --out dist

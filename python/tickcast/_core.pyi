@@ -744,8 +744,12 @@ class JetStreamSource:
         """Stream id, first sequence, and why there (``position``, ``durable``, ``all``, ``new``); None: not yet."""
     def load_position(self) -> tuple[int, int] | None:
         """Return the sequence and index that were kept under ``durable`` when the source started."""
-    def save_position(self, sequence: int, index: int = ...) -> None:
-        """Keep a position under ``durable``, once the tape has everything up to it. Returns at once."""
+    def save_position(self, sequence: int, index: int = ..., lowest: int | None = None) -> None:
+        """Keep a position under ``durable``, once the tape has everything up to it. Returns at once.
+
+        ``lowest`` is the sequence from which the windows that stood there can be had again: a source that is opened
+        without a position of the stream reads from there, silently (`Batch.silent`) up to the position.
+        """
     @property
     def saved_position(self) -> tuple[int, int] | None:
         """The sequence and index that the server is known to keep."""

@@ -17,11 +17,12 @@ from fixtures.processes import Program, Programs
 from fixtures.topics import Publisher, Topic, make_ticks, message_id
 from tickcast._core import TapeReader
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
-
 TICKS = int(os.environ.get("TICKCAST_TEST_LOG_TICKS", "100000"))
 PUBLISH_S = float(os.environ.get("TICKCAST_TEST_LOG_SECONDS", "20"))
+PATIENCE_S = 60 + TICKS // 2000
 PARTITIONS = 6
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(2 * PUBLISH_S + 2 * PATIENCE_S)]
 
 
 class Group:
@@ -69,32 +70,32 @@ class Group:
         return "\n".join(told)
 
 
-def publish_paced(address: str, topic: str, seconds: float) -> threading.Thread:
-    """Publish the ticks in the background, evenly over `seconds`."""
-    ticks = make_ticks(TICKS)
+def publish_paced(address: str, topic: str, count: int, seconds: float) -> threading.Thread:
+    """Publish ticks in the background, evenly over `seconds`."""
+    ticks = make_ticks(count)
 
     def publish() -> None:
         publisher = Publisher(address, topic)
         start = time.monotonic()
-        step = max(1, int(TICKS / seconds / 50))
-        for at in range(0, TICKS, step):
+        step = max(1, int(count / seconds / 50))
+        for at in range(0, count, step):
             publisher.publish(ticks[at : at + step])
-            time.sleep(max(0.0, start + at / TICKS * seconds - time.monotonic()))
+            time.sleep(max(0.0, start + at / count * seconds - time.monotonic()))
 
     thread = threading.Thread(target=publish, daemon=True)
     thread.start()
     return thread
 
 
-def reference(kafka: KafkaServer, programs: Programs, folder: Path, topic: str) -> dict[str, bytes]:
+def reference(kafka: KafkaServer, programs: Programs, folder: Path, topic: str, count: int) -> dict[str, bytes]:
     """Return the trades of a run that nobody disturbs, by trade id."""
     kafka.create_topic(f"{topic}-reference", PARTITIONS)
     source = f"kafka://{kafka.address}/{topic}?group={topic}-reference"
     group = Group(programs, folder / "reference", source, f"kafka://{kafka.address}/{topic}-reference")
     group.start(0)
-    messages = Topic(kafka.address, f"{topic}-reference").read(TICKS, 120)
+    messages = Topic(kafka.address, f"{topic}-reference").read(count, PATIENCE_S)
     group.close()
-    assert len(messages) == TICKS
+    assert len(messages) == count
     return {message_id(message): message.value() for message in messages}
 
 
@@ -124,6 +125,7 @@ def test_killed_processors_and_a_restarted_broker_change_nothing(
     kafka_server: KafkaServer, programs: Programs, tmp_path: Path, exactly_once: bool
 ) -> None:
     kafka, topic = kafka_server, f"ticks-{exactly_once}".lower()
+    count = TICKS if exactly_once else TICKS // 5
     kafka.create_topic(topic, PARTITIONS)
     kafka.create_topic(f"{topic}-out", PARTITIONS)
     source = f"kafka://{kafka.address}/{topic}?group={topic}&exactly_once={str(exactly_once).lower()}"
@@ -131,7 +133,7 @@ def test_killed_processors_and_a_restarted_broker_change_nothing(
     chance = random.Random(7)
     for number in range(2):
         group.start(number)
-    publishing = publish_paced(kafka.address, topic, PUBLISH_S)
+    publishing = publish_paced(kafka.address, topic, count, PUBLISH_S)
     for round_ in itertools.count():
         publishing.join(chance.uniform(2.0, 4.0))
         if not publishing.is_alive():
@@ -141,25 +143,25 @@ def test_killed_processors_and_a_restarted_broker_change_nothing(
         if round_ == 2:
             kafka.restart()
         group.start(victim)
-    messages = Topic(kafka.address, f"{topic}-out").read(TICKS, 40, group.words)
+    messages = Topic(kafka.address, f"{topic}-out").read(count, PATIENCE_S, group.words)
     group.close()
-    check(messages, reference(kafka, programs, tmp_path, topic), once=exactly_once)
+    check(messages, reference(kafka, programs, tmp_path, topic, count), once=exactly_once)
 
 
 def test_members_that_come_and_go_change_nothing(kafka_server: KafkaServer, programs: Programs, tmp_path: Path) -> None:
-    kafka, topic = kafka_server, "rebalanced"
+    kafka, topic, count = kafka_server, "rebalanced", TICKS // 5
     kafka.create_topic(topic, PARTITIONS)
     kafka.create_topic(f"{topic}-out", PARTITIONS)
     source = f"kafka://{kafka.address}/{topic}?group={topic}&exactly_once=true"
     group = Group(programs, tmp_path / "moved", source, f"kafka://{kafka.address}/{topic}-out")
     group.start(0)
-    publishing = publish_paced(kafka.address, topic, PUBLISH_S)
+    publishing = publish_paced(kafka.address, topic, count, PUBLISH_S)
     publishing.join(PUBLISH_S / 4)
     group.start(1)
     group.start(2)
     publishing.join(PUBLISH_S / 3)
     group.kill(0)
     publishing.join(120)
-    messages = Topic(kafka.address, f"{topic}-out").read(TICKS, 40, group.words)
+    messages = Topic(kafka.address, f"{topic}-out").read(count, PATIENCE_S, group.words)
     group.close()
-    check(messages, reference(kafka, programs, tmp_path, topic), once=True)
+    check(messages, reference(kafka, programs, tmp_path, topic, count), once=True)

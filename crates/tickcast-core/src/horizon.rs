@@ -113,6 +113,7 @@ impl Horizons {
         let known = &mut self.partitions[index];
         known.stretches.clear();
         known.clock_ns = i64::MIN;
+        known.next = 0;
     }
 
     /// Returns the codes of a partition's instruments.
@@ -138,6 +139,7 @@ impl Horizons {
             let lowest = partition.stretches.front().map_or(partition.next, |stretch| stretch.first);
             Horizon { stream: partition.stream, partition: partition.number, next: partition.next, lowest }
         };
-        self.partitions.iter_mut().zip(needed).map(of).collect()
+        // One that was forgotten and has had nothing since needs nothing that it could name.
+        self.partitions.iter_mut().zip(needed).filter(|(p, _)| p.next > 0).map(of).collect()
     }
 }

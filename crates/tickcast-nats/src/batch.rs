@@ -27,7 +27,8 @@ impl Batch {
 
     /// Whether `next` may follow in the same batch.
     pub(crate) fn takes(&self, next: &Batch) -> bool {
-        (self.origin.stream, self.origin.partition) == (next.origin.stream, next.origin.partition)
+        let of = |origin: &Origin| (origin.stream, origin.partition, origin.silent);
+        of(&self.origin) == of(&next.origin)
     }
 
     /// Puts `next` behind.
@@ -61,6 +62,13 @@ pub(crate) struct Gather {
 impl Gather {
     pub(crate) fn new(stream: u32) -> Self {
         Gather { messages: Vec::new(), origin: Origin::new(stream, 0), bytes: 0 }
+    }
+
+    /// Gathers what only fills the windows.
+    pub(crate) fn silent(stream: u32) -> Self {
+        let mut gather = Gather::new(stream);
+        gather.origin.silent = true;
+        gather
     }
 
     pub(crate) fn push(&mut self, message: Message, offset: u64, broker_ns: i64) {

@@ -212,9 +212,9 @@ impl JetStreamSource {
         self.0.load_position()
     }
 
-    #[pyo3(signature = (sequence, index=u16::MAX))]
-    fn save_position(&self, sequence: u64, index: u16) {
-        self.0.save_position(sequence, index);
+    #[pyo3(signature = (sequence, index=u16::MAX, lowest=None))]
+    fn save_position(&self, sequence: u64, index: u16, lowest: Option<u64>) {
+        self.0.save_position(sequence, index, lowest);
     }
 
     #[getter]

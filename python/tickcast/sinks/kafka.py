@@ -257,10 +257,12 @@ class TransactionalKafkaSink(KafkaSink):
             ):
                 newest[key] = position
         self._committed.update(newest)
-        return {
-            key: TopicPartition(self._source.topic, key[1], p[2] + 1, commit_note(self._progress.lowest(p)))
-            for key, p in newest.items()
-        }
+        offsets = {}
+        for key, position in newest.items():
+            lowest = self._progress.lowest(position)
+            note = commit_note(self._source.lowest(key[1]) if lowest is None else lowest)
+            offsets[key] = TopicPartition(self._source.topic, key[1], position[2] + 1, note)
+        return offsets
 
     def _send_offsets(self, offsets: list[TopicPartition], group: object) -> None:
         """Put positions into the transaction, in a thread that can be left behind.

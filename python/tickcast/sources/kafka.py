@@ -55,7 +55,9 @@ WINDOWS_DEEP = 2
 class Shelf:
     """Messages of one partition that wait to be decoded, and how far the partition has come."""
 
-    def __init__(self, resume: int) -> None:
+    def __init__(self, resume: int, lowest: int | None) -> None:
+        self.lowest = lowest
+        """Offset from which it has been read: windows need nothing before it. None: not known."""
         self.resume = resume
         """First offset whose trades go out; what lies before only fills the windows."""
         self.messages: deque[Message] = deque()
@@ -157,7 +159,7 @@ class KafkaSource:
             if stream != self._stream or shelf is None or offset <= shelf.saved:
                 return
             shelf.saved = offset
-            shelf.wanted = (offset + 1, commit_note(lowest))
+            shelf.wanted = (offset + 1, commit_note(shelf.lowest if lowest is None else lowest))
             self._lock.notify_all()
 
     def state(self) -> SourceState:
@@ -201,6 +203,12 @@ class KafkaSource:
             with self._lock:
                 if known.offset >= 0 and known.partition in self._shelves:
                     self.ownership.take({(self._stream, known.partition): known.offset})
+
+    def lowest(self, partition: int) -> int | None:
+        """Return the offset from which a partition has been read; None: not known."""
+        with self._lock:
+            shelf = self._shelves.get(partition)
+            return shelf.lowest if shelf is not None else None
 
     @property
     def group(self) -> str:
@@ -381,7 +389,7 @@ class KafkaSource:
             on_tape = self._tape.get((self._stream, known.partition)) if first else None
             resume = max(committed or 0, on_tape + 1 if on_tape is not None else 0)
             read_from = self._read_from(consumer, known, committed, resume)
-            shelves[known.partition] = Shelf(resume)
+            shelves[known.partition] = Shelf(resume, lowest_read(read_from))
             owned[self._stream, known.partition] = committed or 0
             placed.append(TopicPartition(self._url.topic, known.partition, read_from))
         with self._lock:
@@ -550,6 +558,11 @@ def noted_lowest(note: str | None) -> int | None:
     """Return the lowest offset that a commit's text names; None if it was not written by us."""
     text = (note or "").removeprefix(_NOTE)
     return int(text) if note and text != note and text.isdigit() else None
+
+
+def lowest_read(read_from: int) -> int | None:
+    """Return the first offset that is read from there; None at the end, which is not known before it is reached."""
+    return 0 if read_from == OFFSET_BEGINNING else None if read_from == OFFSET_END else read_from
 
 
 def offset_of(message: Message) -> int:

@@ -77,7 +77,7 @@ class BrokerSource:
     async def saved(self, position: Position, lowest: int | None) -> None:
         """Keep the position in the server, for a processor that has no tape."""
         if isinstance(self._client, JetStreamSource):
-            self._client.save_position(position[2], position[3])
+            self._client.save_position(position[2], position[3], lowest)
 
     def state(self) -> SourceState:
         """Return where the connection stands."""

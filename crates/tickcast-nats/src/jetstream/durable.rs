@@ -1,5 +1,6 @@
 //! The position under a durable name, in JetStream key-value: bucket `tickcast`, key the name, value JSON
-//! `{"stream":"<8 hex digits>","sequence":<last stream sequence on the tape>,"index":<within the message>}`.
+//! `{"stream":"<8 hex digits>","sequence":<last stream sequence on the tape>,"index":<within the message>,
+//! "lowest":<sequence from which the windows that stood there can be had again>}`.
 
 use crate::link::{REQUEST_TIMEOUT, chain};
 use crate::status::lock;
@@ -25,6 +26,8 @@ pub(crate) struct Saved {
     pub(crate) stream: u32,
     pub(crate) sequence: u64,
     pub(crate) index: u16,
+    /// From where the windows that stood there can be had again; `None`: not known.
+    pub(crate) lowest: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,6 +35,8 @@ struct Value {
     stream: String,
     sequence: u64,
     index: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lowest: Option<u64>,
 }
 
 /// The position to be kept: set by the owner, written by the network thread, the newest only.
@@ -82,7 +87,7 @@ impl Durable {
         let Some(bytes) = bytes else { return Ok(None) };
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
         let stream = u32::from_str_radix(&value.stream, 16).map_err(|error| failed(error.to_string()))?;
-        let saved = Saved { stream, sequence: value.sequence, index: value.index };
+        let saved = Saved { stream, sequence: value.sequence, index: value.index, lowest: value.lowest };
         *lock(&self.written) = Some(saved);
         Ok(Some(saved))
     }
@@ -118,7 +123,8 @@ impl Durable {
 
     async fn write(&self, client: &Client, saved: Saved) -> Result<(), String> {
         let failed = |why: String| format!("cannot save position {:?} in bucket {BUCKET:?}: {why}", self.name);
-        let value = Value { stream: format!("{:08x}", saved.stream), sequence: saved.sequence, index: saved.index };
+        let Saved { stream, sequence, index, lowest } = saved;
+        let value = Value { stream: format!("{stream:08x}"), sequence, index, lowest };
         let bytes = serde_json::to_vec(&value).map_err(|error| failed(error.to_string()))?;
         let store = store(client).await.map_err(failed)?;
         store.put(&self.name, bytes.into()).await.map(|_| ()).map_err(|error| failed(chain(&error)))
@@ -149,7 +155,7 @@ mod tests {
     #[test]
     fn positions_only_move_on_within_a_stream() {
         let durable = Durable::new("desk".into());
-        let at = |stream, sequence| Saved { stream, sequence, index: u16::MAX };
+        let at = |stream, sequence| Saved { stream, sequence, index: u16::MAX, lowest: None };
         for (saved, wanted) in [(at(1, 5), at(1, 5)), (at(1, 3), at(1, 5)), (at(1, 6), at(1, 6)), (at(2, 1), at(2, 1))]
         {
             durable.save(saved);

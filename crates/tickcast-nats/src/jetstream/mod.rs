@@ -79,6 +79,8 @@ pub(crate) struct Loaded {
     started: Option<Started>,
     /// The position that was saved for this stream when the source started.
     saved: Option<(u64, u16)>,
+    /// From where the windows were to be had again then.
+    lowest: Option<u64>,
     /// Id of the stream that is read now.
     stream: u32,
 }
@@ -160,10 +162,12 @@ impl JetStreamSource {
     /// Returns at once; the network thread writes the newest position, a few times a second at most and when the
     /// source is closed. A position before the last one is ignored, and so is everything where there is no durable
     /// name or no stream was found yet.
-    pub fn save_position(&self, sequence: u64, index: u16) {
-        let stream = { *lock(&self.loaded) };
-        if let (Some(durable), Some(_)) = (&self.durable, stream.started) {
-            durable.save(Saved { stream: stream.stream, sequence, index });
+    pub fn save_position(&self, sequence: u64, index: u16, lowest: Option<u64>) {
+        let loaded = { *lock(&self.loaded) };
+        if let (Some(durable), Some(_)) = (&self.durable, loaded.started) {
+            // What the windows needed when the source started, they need at most.
+            let lowest = lowest.or(loaded.lowest);
+            durable.save(Saved { stream: loaded.stream, sequence, index, lowest });
         }
     }
 

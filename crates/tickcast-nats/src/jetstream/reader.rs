@@ -2,7 +2,7 @@
 
 use super::api::{self, Delivery, Fault, Pull, StreamInfo, nanoseconds};
 use super::durable::Durable;
-use super::resume::{Tracker, Verdict, started, stream_id};
+use super::resume::{StartedFrom, Tracker, Verdict, started, stream_id};
 use super::{JetStreamConfig, Loaded, find_stream, refusal};
 use crate::batch::{Gather, ready};
 use crate::handover::Handover;
@@ -48,6 +48,8 @@ pub(super) struct Reader {
 struct Course {
     stream: u32,
     tracker: Tracker,
+    /// Messages up to here only fill the windows.
+    silent_through: u64,
 }
 
 /// The deliveries of one consumer.
@@ -180,6 +182,7 @@ impl Reader {
             Some(course) if course.stream == stream => {}
             Some(course) => {
                 course.stream = stream;
+                course.silent_through = 0;
                 course.tracker.restart(info.state.first_seq.max(1));
                 lock(&self.loaded).stream = stream;
             }
@@ -190,9 +193,19 @@ impl Reader {
                 };
                 let sequence = saved.map(|saved| saved.sequence);
                 let started = started(info, &self.config.positions, sequence, self.config.start);
-                self.course = Some(Course { stream, tracker: Tracker::new(started.sequence, whole) });
-                let saved = saved.map(|saved| (saved.sequence, saved.index));
-                *lock(&self.loaded) = Loaded { started: Some(started), saved, stream };
+                // Without a tape the windows are empty: they are filled from the stream, up to where trades go on.
+                let warm_from = match started.from {
+                    StartedFrom::Durable if !self.config.positions.iter().any(|p| p.stream == stream) => {
+                        saved.and_then(|saved| saved.lowest)
+                    }
+                    _ => None,
+                };
+                let begin = warm_from.map_or(started.sequence, |lowest| lowest.clamp(1, started.sequence));
+                let silent_through = started.sequence - 1;
+                self.course = Some(Course { stream, tracker: Tracker::new(begin, whole), silent_through });
+                let (lowest, saved) =
+                    (saved.and_then(|saved| saved.lowest), saved.map(|saved| (saved.sequence, saved.index)));
+                *lock(&self.loaded) = Loaded { started: Some(started), saved, lowest, stream };
             }
         }
         Ok(())
@@ -244,8 +257,8 @@ impl Reader {
                 Ok(None) => return "the subscription has ended".to_owned(),
                 Err(_) => return format!("no heartbeat for {} s", PATIENCE.as_secs()),
             };
-            let (batch, end) = self.gather(first, from, oldest);
-            if let Some(batch) = batch {
+            let (batches, end) = self.gather(first, from, oldest);
+            for batch in batches {
                 self.handover.push(batch).await;
             }
             if let Some(why) = end {
@@ -255,9 +268,10 @@ impl Reader {
     }
 
     /// Takes the first message and what waits behind it.
-    fn gather(&mut self, first: Message, from: &mut Deliveries, oldest: &AtomicU64) -> (Option<Batch>, Option<String>) {
-        let Some(course) = &mut self.course else { return (None, Some("no course".to_owned())) };
+    fn gather(&mut self, first: Message, from: &mut Deliveries, oldest: &AtomicU64) -> (Vec<Batch>, Option<String>) {
+        let Some(course) = &mut self.course else { return (Vec::new(), Some("no course".to_owned())) };
         let status = &self.told.status;
+        let mut silent = Gather::silent(course.stream);
         let mut gather = Gather::new(course.stream);
         course.tracker.oldest(oldest.load(Ordering::Relaxed));
         let mut next = Some(first);
@@ -267,7 +281,11 @@ impl Reader {
                 Sorted::Delivery(delivery) => {
                     status.pending.store(delivery.pending, Ordering::Relaxed);
                     match course.tracker.judge(&delivery) {
-                        Verdict::Take => gather.push(message, delivery.stream_sequence, delivery.stored_ns),
+                        Verdict::Take => {
+                            let is_silent = delivery.stream_sequence <= course.silent_through;
+                            let into = if is_silent { &mut silent } else { &mut gather };
+                            into.push(message, delivery.stream_sequence, delivery.stored_ns);
+                        }
                         Verdict::Repeat => _ = status.repeats.fetch_add(1, Ordering::Relaxed),
                         Verdict::Missing => {
                             end = Some(format!("a message is missing, reading again from {}", course.tracker.next));
@@ -277,16 +295,17 @@ impl Reader {
                 Sorted::Nothing => {}
                 Sorted::End(why) => end = Some(why),
             }
-            if end.is_none() && !gather.is_full(self.config.max_rows) {
+            if end.is_none() && !gather.is_full(self.config.max_rows) && !silent.is_full(self.config.max_rows) {
                 next = ready(&mut from.subscription).flatten();
             }
         }
         self.count();
-        if gather.len() == 0 {
-            return (None, end);
+        let mut batches = Vec::new();
+        for gather in [silent, gather].into_iter().filter(|gather| gather.len() > 0) {
+            self.told.status.took(gather.len() as u64, gather.bytes() as u64);
+            batches.push(gather.decode(self.config.format, &self.config.options));
         }
-        self.told.status.took(gather.len() as u64, gather.bytes() as u64);
-        (Some(gather.decode(self.config.format, &self.config.options)), end)
+        (batches, end)
     }
 
     fn count(&self) {

@@ -128,10 +128,10 @@ fn a_saved_position_is_found_again_and_the_further_one_wins() {
     let first = open(durable());
     read(&first, 100);
     assert_eq!(first.load_position(), None);
-    first.save_position(30, u16::MAX);
+    first.save_position(30, u16::MAX, None);
     eventually("written", || first.saved_position() == Some((30, u16::MAX)));
-    first.save_position(70, 3);
-    first.save_position(60, 3);
+    first.save_position(70, 3, None);
+    first.save_position(60, 3, None);
     let stream = first.started().expect("started").stream;
     first.close();
     assert_eq!(first.saved_position(), Some((70, 3)), "closing writes the last one");
