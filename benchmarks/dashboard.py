@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/dashboard.py [--rate 10000] [--seconds 60] [--write]
 
 A real `tickcast serve` on the simulator and a headless Chromium share the machine, nothing is pinned. A frame is the
-time between two animation frames while the blotter shows the stream; the heap is taken after a garbage collection, every ten
-seconds. Rows painted are counted, so that a page that gives up would show.
+time between two animation frames while the blotter shows the stream; the heap is taken after a garbage collection,
+every ten seconds. Rows painted are counted, so that a page that gives up would show.
 """
 
 import argparse

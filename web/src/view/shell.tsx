@@ -27,6 +27,9 @@ const VIEWS: Readonly<Record<PageName, (props: { app: App }) => preact.JSX.Eleme
   pipeline: PipelinePage,
 };
 
+/** Pages that scroll as a whole, so that keys must reach them; the others hold a grid, which is the one tab stop. */
+const SCROLLING: ReadonlySet<PageName> = new Set(["instrument", "rejects", "rules", "pipeline"]);
+
 export function Shell({ app }: { app: App }) {
   const { page, trade } = app.route.value;
   const Page = VIEWS[page];
@@ -45,7 +48,7 @@ export function Shell({ app }: { app: App }) {
       </button>
       <Rail app={app} page={page} />
       <Bar app={app} state={state} link={link} title={title} />
-      <main id="main" class="main" tabIndex={-1} data-page={page}>
+      <main id="main" class="main" tabIndex={SCROLLING.has(page) ? 0 : -1} data-page={page}>
         <Page app={app} />
       </main>
       {trade !== "" && <WhyPanel app={app} trade={trade} key={trade} />}
