@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 const BUFFER: usize = 1 << 21;
 const CONNECTING_AT_ONCE: usize = 64;
+/// Flag of a binary frame: its last section says how much was conflated.
+const CONFLATED: u64 = 64;
 /// How often throttled clients read, and ages are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -154,7 +156,7 @@ impl Loop<'_> {
             socket: Some(socket),
             state: State::Connecting,
             stalled: i >= self.args.clients - self.args.stalled.min(self.args.clients),
-            sampled: i.is_multiple_of(self.args.sample.max(1)),
+            sampled: i >= self.args.throttled && i.is_multiple_of(self.args.sample.max(1)),
             carry: Vec::new(),
             trades: 0,
             measured: 0,
@@ -356,6 +358,9 @@ impl Loop<'_> {
         let latency = wall_ns() - u64_at(32)? as i64;
         let size = u16_at(48)?;
         let records = payload.len().checked_sub(count as usize * size)?;
+        if u64_at(48)? >> 32 & CONFLATED != 0 {
+            self.conflated += u64_at(records.checked_sub(8)?)?;
+        }
         for row in 0..count as usize {
             self.enter(i, u64_at(records + row * size + 24)?, false, (measuring && row == 0).then_some(latency));
         }

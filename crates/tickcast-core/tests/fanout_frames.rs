@@ -7,7 +7,7 @@ use common::{Sample, options, sample};
 use proptest::prelude::*;
 use serde_json::Value;
 use tickcast_core::Status;
-use tickcast_core::fanout::{self, Block, Dictionary, Filter, Hello, Pick, Subscription};
+use tickcast_core::fanout::{self, Block, Board, Dictionary, Filter, Hello, Pick, Subscription};
 use tickcast_core::tape::{Entry, NO_INSTRUMENT, Read, Run, TapeReader, TapeWriter};
 
 fn tape_of(samples: &[Sample], unscreened: bool) -> TapeReader {
@@ -86,6 +86,43 @@ proptest! {
             .map(|(seq, s)| (seq, serde_json::from_slice(&s.json()).unwrap_or_default()))
             .collect();
         prop_assert_eq!(got, expected);
+    }
+
+    /// Whoever conflates gets the same from the board as from the tape: of each instrument the newest trade behind its
+    /// place, and the exact number of those that were left out for it.
+    #[test]
+    fn the_board_conflates_as_the_tape_does(
+        wish in wishes(), count in 1u64..200, begun in 0u64..60, places in proptest::collection::vec(0u64..200, 1..5),
+        unscreened in any::<bool>(),
+    ) {
+        let samples: Vec<Sample> = (1..=count).map(sample).collect();
+        let tape = tape_of(&samples, unscreened);
+        let mut dictionary = Dictionary::default();
+        dictionary.follow(&tape);
+        let mut filter = Filter::new(wish);
+        filter.resolve(&dictionary);
+        let mut places: Vec<u64> = places.into_iter().map(|place| place.clamp(begun.min(count), count)).collect();
+        places.extend([begun.min(count), count]);
+        places.sort_unstable();
+        let mut board = Board::new(places[0]);
+        let (mut run, mut rows, mut wanted_before) = (Run::default(), Vec::new(), 0);
+        for step in places.windows(2) {
+            let (covered, to) = (step[0], step[1]);
+            tape.read(covered + 1, to, &mut run);
+            board.take_in(&run, &dictionary);
+            prop_assert_eq!(board.head(), to);
+            let mut block = Block::new(&run);
+            let wanted = block.select_newest(&filter, &dictionary, &mut rows);
+            let from_tape: Vec<u64> = rows.iter().map(|&row| run.get(row as usize).seq()).collect();
+            let newest = board.newest(&filter, covered);
+            prop_assert_eq!(newest.iter().map(|r| r.seq()).collect::<Vec<_>>(), from_tape);
+            prop_assert_eq!(board.wanted(&filter) - wanted_before, wanted);
+            wanted_before = board.wanted(&filter);
+            for record in &newest {
+                let seq = record.seq() as usize;
+                prop_assert_eq!(record.json(), samples[seq - 1].json());
+            }
+        }
     }
 
     #[test]

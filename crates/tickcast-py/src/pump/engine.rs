@@ -24,6 +24,8 @@ use plans::Plans;
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// Longest time that a command waits for an idle pump.
 const IDLE: Duration = Duration::from_millis(5);
+/// Most clients that are told at once when a quiet tape moves; more would keep the interpreter for too long.
+const MOST_AT_ONCE: usize = 1_000;
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long clients may read on from a tape that was replaced.
@@ -104,7 +106,7 @@ impl Engine {
     pub fn run(mut self) {
         wake_precisely();
         self.look_for_tape();
-        let mut seen = 0;
+        let (mut seen, mut at_once) = (0, false);
         let farewell = loop {
             if let Some(farewell) = self.obey() {
                 break Some(farewell);
@@ -118,6 +120,8 @@ impl Engine {
             if self.pace.at_start() && head == seen && !self.restless {
                 self.idle(head);
                 self.pace.restart(Instant::now());
+                // Whoever has waited long enough for something to happen is told at once, all cohorts in a row.
+                at_once = self.clients.len() <= MOST_AT_ONCE;
                 continue;
             }
             if self.pace.at_start() {
@@ -136,7 +140,10 @@ impl Engine {
                 std::mem::take(cycle)
             });
             set(&self.shared.stats.cycle_us, self.pace.cycle().as_micros() as u64);
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            at_once &= !self.pace.at_start();
+            if !at_once {
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
         };
         self.take_leave(farewell);
     }

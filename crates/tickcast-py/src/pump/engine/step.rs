@@ -186,7 +186,8 @@ impl Engine {
                 let newly = !client.late;
                 client.late = true;
                 add(&stats.not_done, 1);
-                self.restless |= client.has_post();
+                // What it could not get now it gets as soon as it has taken that, news or not.
+                self.restless |= client.has_post() || turn.group.is_some();
                 return Ok(Outcome::Over { late: newly });
             }
             client.late = false;
