@@ -15,6 +15,7 @@ import { inField } from "../shell.tsx";
 /** Above so many rows a second a flash tells nothing: everything would. */
 const FLASH_MOST_PER_SECOND = 60;
 const FLASH_MS = 700;
+const FLASH_MOST_ROWS = 40;
 const STATUSES: readonly Status[] = ["VALID", "INVALID", "UNKNOWN"];
 
 /** What the page shows of the store, and how it is drawn. */
@@ -106,7 +107,8 @@ class Blotter implements GridModel {
     const at = this.#selection.at(place);
     set(row, "data-status", STATUS_OF_CODE[store.columns.status[store.slot(at)] as number] as string);
     set(row, "data-testid", "trade");
-    const fresh = at >= this.#freshFrom && performance.now() < this.#freshUntil;
+    const few = store.end - this.#freshFrom <= FLASH_MOST_ROWS;
+    const fresh = few && at >= this.#freshFrom && performance.now() < this.#freshUntil;
     row.classList.toggle("fresh", fresh);
   }
 
