@@ -542,6 +542,10 @@ class Replay:
         stream: Stream number of the positions.
         volume_scale: Volumes are multiplied by this power of ten.
         volume_scales: Scales of single instruments.
+        columns: What the file calls those of the four columns that it does not call so.
+        instrument: The one instrument of all its rows, instead of a column.
+        unit_ns: Nanoseconds of a unit of its times.
+        input: Gives the file's plain text by ``read(size) -> bytes``; ``path`` is its name in messages.
 
     Raises:
         OSError: The file can't be read.
@@ -549,14 +553,23 @@ class Replay:
     """
 
     def __new__(
-        cls, path: Path, *, stream: int, volume_scale: int = ..., volume_scales: dict[str, int] | None = ...
+        cls,
+        path: Path,
+        *,
+        stream: int,
+        volume_scale: int = 1,
+        volume_scales: dict[str, int] | None = None,
+        columns: dict[str, str] | None = None,
+        instrument: str | None = None,
+        unit_ns: int = 1,
+        input: object = None,
     ) -> Replay: ...
     @property
     def stream(self) -> int:
         """Stream number of the positions."""
     @property
     def bytes_total(self) -> int:
-        """Size of the file, bytes."""
+        """Size of the file, bytes; 0: not known."""
     @property
     def bytes_read(self) -> int:
         """Bytes of the file read so far."""

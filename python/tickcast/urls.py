@@ -32,14 +32,20 @@ __all__ = [
     "Sim",
     "Sink",
     "Source",
+    "TimeUnit",
     "absolute",
     "mask",
     "parse_sink",
     "parse_source",
+    "replay_columns",
 ]
 
 PayloadFormat = Literal["proto", "proto-batch", "json"]
 """How a message's payload is read; none: told by its header or its first byte."""
+
+
+TimeUnit = Literal["ns", "us", "ms", "s"]
+"""Unit of a column of times since the Unix epoch."""
 
 
 class Sim(msgspec.Struct, frozen=True, kw_only=True, tag="sim"):
@@ -58,14 +64,20 @@ class Sim(msgspec.Struct, frozen=True, kw_only=True, tag="sim"):
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True, tag="replay"):
-    """``replay:PATH``: a recorded CSV file, gzip'd or not."""
+    """``replay:PATH``: a recorded file: CSV, Parquet, an Arrow stream or DBN; or a directory of Parquet."""
 
     path: str
-    """The file."""
+    """The file or directory."""
     pace: float | None = 1.0
     """Speed, times the original; None: as fast as possible."""
     max_gap_ns: int = 1_000_000_000
     """Longer pauses are cut to this, ns of playing time."""
+    columns: dict[str, str] = {}
+    """What the file calls the columns that it does not call as we do."""
+    unit: TimeUnit = "ns"
+    """Unit of the times, where the file does not know it itself."""
+    instrument: str | None = None
+    """The one instrument of the whole file, where it has no such column."""
     volume_scale: int | None = None
     """Volumes are multiplied by this power of ten; None: as configured."""
 
@@ -305,6 +317,9 @@ def check_volume_scale(key: str, scale: int) -> int:
     return scale
 
 
+_TRADES = {"instrument_id": "symbol", "price": "price", "volume": "amount", "timestamp_ns": "timestamp"}
+_FORMS = {"tardis": {**_TRADES, "unit": "us"}, "ccxt": {**_TRADES, "unit": "ms"}}
+"""Columns of well-known files, and the unit of their times."""
 _WITHOUT_USER = ("sim:", "replay:", "jsonl:", "parquet:", "arrow:")
 _SECRET = "token|pass|secret|key"
 _POWERS_OF_TEN = frozenset(10**n for n in range(19))
@@ -357,16 +372,41 @@ def _sim(url: _Url) -> Sim:
 
 
 def _replay(url: _Url) -> Replay:
-    return Replay(
-        path=_path(url),
-        **url.values(
-            {
-                "pace": ("pace", _number_or_max(1e-3, 1e6)),
-                "max_gap": ("max_gap_ns", parse_duration_ns),
-                "volume_scale": ("volume_scale", _volume_scale),
-            }
-        ),
-    )
+    names: dict[str, tuple[str, Callable[[str], Any]]] = {
+        "pace": ("pace", _number_or_max(1e-3, 1e6)),
+        "max_gap": ("max_gap_ns", parse_duration_ns),
+        "columns": ("columns", _columns),
+        "unit": ("unit", _one_of(*get_args(TimeUnit))),
+        "instrument": ("instrument", str),
+        "volume_scale": ("volume_scale", _volume_scale),
+    }
+    values = url.values(names)
+    columns = values.pop("columns", None)
+    return Replay(path=_path(url), **replay_columns(columns, values.pop("unit", None)), **values)
+
+
+def replay_columns(columns: dict[str, str] | str | None, unit: str | None) -> dict[str, Any]:
+    """Return the fields `columns` and `unit` of `Replay`: a known form of file brings its unit.
+
+    Raises:
+        ValueError: The columns are not to be understood.
+    """
+    if isinstance(columns, str):
+        columns = _columns(columns)
+    known = columns or {}
+    return {"columns": {k: v for k, v in known.items() if k != "unit"}, "unit": unit or known.get("unit", "ns")}
+
+
+def _columns(text: str) -> dict[str, str]:
+    if text in _FORMS:
+        return dict(_FORMS[text])
+    pairs = [pair.partition(":") for pair in text.split(",")]
+    columns = {ours: theirs for ours, colon, theirs in pairs if colon and theirs}
+    ours = ("instrument_id", "price", "volume", "timestamp_ns")
+    if len(columns) < len(pairs) or not columns.keys() <= set(ours):
+        forms = ", ".join(_FORMS)
+        raise ValueError(f"must be {forms} or pairs such as volume:amount of {', '.join(ours)}, was {text!r}")
+    return columns
 
 
 def _nats(url: _Url) -> Nats:

@@ -4,7 +4,7 @@ use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 use std::io::{Read, Write};
 use std::path::Path;
-use tickcast_core::decode::csv::{CsvReader, HEADER};
+use tickcast_core::decode::csv::{Columns, CsvReader, HEADER, Instrument};
 use tickcast_core::decode::{Options, decode};
 use tickcast_core::encode::json;
 use tickcast_core::{Decoded, Error};
@@ -165,5 +165,71 @@ proptest! {
         let (file, queue) = (batch.decoded.ticks, queue.ticks);
         prop_assert_eq!((file.price, file.volume, file.timestamp_ns, file.instrument), (queue.price, queue.volume, queue.timestamp_ns, queue.instrument));
         prop_assert!(file.names.iter().eq(queue.names.iter()));
+    }
+}
+
+fn other_columns() -> Columns {
+    Columns {
+        instrument: Instrument::Column("symbol".to_owned()),
+        price: "price".to_owned(),
+        volume: "amount".to_owned(),
+        timestamp: "timestamp".to_owned(),
+        unit_ns: 1000,
+    }
+}
+
+fn mapped<'a>(text: &'a str, columns: &Columns, scale: u64) -> tickcast_core::Result<CsvReader<&'a [u8]>> {
+    let options = Options { volume_scale: scale, ..Options::default() };
+    CsvReader::new_as(text.as_bytes(), Path::new("trades.csv"), &options, columns)
+}
+
+#[test]
+fn other_peoples_columns_are_found_by_name_and_times_are_exact() {
+    let text = "exchange,\"symbol\",timestamp,id,price,amount\nx,XBT,1583020803145000,7,8531.5,0.02\n\
+                x,\"A,B\",1.5,7,1,1\nx,XBT,1,7,1\nx,XBT,1.0005,7,1,1\n";
+    let (ticks, bad) = read_all(mapped(text, &other_columns(), 100).expect("header"), 10);
+    assert_eq!(
+        ticks,
+        [
+            (0, "XBT".to_owned(), 8531.5f64.to_bits(), 2, 1_583_020_803_145_000_000),
+            (1, "A,B".to_owned(), 1f64.to_bits(), 100, 1500),
+        ]
+    );
+    assert_eq!(bad.iter().map(|(row, _, _)| *row).collect::<Vec<_>>(), [2, 3]);
+    assert!(bad[0].2.contains("as many fields as the header has"), "{}", bad[0].2);
+}
+
+#[test]
+fn a_column_that_is_not_there_is_named() {
+    let wrong = mapped("symbol,price,timestamp\n", &other_columns(), 1).err().expect("an error").to_string();
+    assert!(wrong.contains("amount") && wrong.contains("symbol,price,timestamp"), "{wrong}");
+}
+
+#[test]
+fn one_instrument_may_stand_for_a_column() {
+    let columns = Columns { instrument: Instrument::All("ETH/USDT".to_owned()), ..other_columns() };
+    let (ticks, bad) = read_all(mapped("timestamp,price,amount\n5,2.5,3\n", &columns, 1).expect("header"), 10);
+    assert_eq!(ticks, [(0, "ETH/USDT".to_owned(), 2.5f64.to_bits(), 3, 5000)]);
+    assert!(bad.is_empty());
+}
+
+proptest! {
+    /// Columns in any order, among others, give the ticks that they give in ours.
+    #[test]
+    fn the_order_of_columns_does_not_show(
+        rows in prop::collection::vec(("[A-Z\",]{1,6}", -9.0f64..9.0, any::<i64>(), any::<i64>()), 0..30),
+        order in Just(vec![0usize, 1, 2, 3, 4, 4]).prop_shuffle(),
+    ) {
+        let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        let (mut ours, mut theirs) = (format!("{HEADER}\n"), String::new());
+        let names = ["symbol", "price", "amount", "timestamp", "other"];
+        theirs += &(order.iter().map(|&i| names[i]).collect::<Vec<_>>().join(",") + "\n");
+        for (id, price, volume, time) in &rows {
+            let fields = [quote(id), price.to_string(), volume.to_string(), time.to_string(), "x".to_owned()];
+            ours += &(fields[..4].join(",") + "\n");
+            theirs += &(order.iter().map(|&i| fields[i].clone()).collect::<Vec<_>>().join(",") + "\n");
+        }
+        let columns = Columns { unit_ns: 1, ..other_columns() };
+        prop_assert_eq!(read_all(mapped(&theirs, &columns, 1).expect("header"), 7).0, read_all(plain(&ours), 7).0);
     }
 }

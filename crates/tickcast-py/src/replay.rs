@@ -3,12 +3,14 @@
 use crate::batch::Batch;
 use crate::error::to_py;
 use crate::judge::{lock, now_ns};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use tickcast_core::decode::Options;
-use tickcast_core::decode::csv::CsvReader;
+use tickcast_core::decode::csv::{Columns, CsvReader, Instrument};
 use tickcast_core::position::Origin;
 use tickcast_core::{Decoded, Result, TickBatch, Undecodable};
 
@@ -93,21 +95,65 @@ impl Recording {
     }
 }
 
+/// A Python object with `read(size) -> bytes`.
+struct PythonFile(Py<PyAny>);
+
+impl std::io::Read for PythonFile {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        Python::attach(|py| {
+            let bytes = self.0.call_method1(py, "read", (buffer.len(),))?;
+            let bytes: PyBackedBytes = bytes.extract(py)?;
+            let room = buffer.get_mut(..bytes.len()).ok_or_else(|| PyValueError::new_err("read gave too much"))?;
+            room.copy_from_slice(&bytes);
+            Ok(bytes.len())
+        })
+        .map_err(|error: PyErr| std::io::Error::other(error.to_string()))
+    }
+}
+
+/// Returns the columns of a file; `names` has those that are not called as ours.
+fn columns_of(names: Option<HashMap<String, String>>, instrument: Option<String>, unit_ns: u64) -> Columns {
+    let mut names = names.unwrap_or_default();
+    let mut name = |ours: &str| names.remove(ours).unwrap_or_else(|| ours.to_owned());
+    let id = name("instrument_id");
+    Columns {
+        instrument: instrument.map_or(Instrument::Column(id), Instrument::All),
+        price: name("price"),
+        volume: name("volume"),
+        timestamp: name("timestamp_ns"),
+        unit_ns,
+    }
+}
+
 #[pymethods]
 impl Replay {
     #[new]
-    #[pyo3(signature = (path, *, stream, volume_scale=1, volume_scales=None))]
+    #[pyo3(signature = (path, *, stream, volume_scale=1, volume_scales=None, columns=None, instrument=None, unit_ns=1,
+        input=None))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments, one per option")]
     fn new(
         py: Python<'_>,
         path: PathBuf,
         stream: u32,
         volume_scale: u64,
         volume_scales: Option<HashMap<String, u64>>,
+        columns: Option<HashMap<String, String>>,
+        instrument: Option<String>,
+        unit_ns: u64,
+        input: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let columns = columns_of(columns, instrument, unit_ns);
         let options = Options { volume_scale, per_instrument_scale: volume_scales.unwrap_or_default() };
         py.detach(|| {
-            let reader = CsvReader::open(&path, &options)?;
-            let bytes_total = std::fs::metadata(&path).map_or(0, |m| m.len());
+            let from_python = input.is_some();
+            let reader = match input {
+                None => CsvReader::open_as(&path, &options, &columns)?,
+                Some(input) => {
+                    let input: Box<dyn std::io::Read + Send> = Box::new(PythonFile(input));
+                    CsvReader::new_as(input, &path, &options, &columns)?
+                }
+            };
+            let bytes_total = if from_python { 0 } else { std::fs::metadata(&path).map_or(0, |m| m.len()) };
             let recording = Recording {
                 reader,
                 ticks: TickBatch::default(),
@@ -128,7 +174,7 @@ impl Replay {
         self.stream
     }
 
-    /// Size of the file, bytes.
+    /// Size of the file, bytes; 0: not known.
     #[getter]
     fn bytes_total(&self) -> u64 {
         self.bytes_total
@@ -136,15 +182,17 @@ impl Replay {
 
     /// Bytes of the file read so far.
     #[getter]
-    fn bytes_read(&self) -> PyResult<u64> {
-        Ok(lock(&self.inner)?.bytes_read)
+    fn bytes_read(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| Ok(lock(&self.inner)?.bytes_read))
     }
 
     /// Whether everything has been handed out.
     #[getter]
-    fn done(&self) -> PyResult<bool> {
-        let r = lock(&self.inner)?;
-        Ok(r.done && r.next >= r.ticks.len() && r.undecodable.is_empty())
+    fn done(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| {
+            let r = lock(&self.inner)?;
+            Ok(r.done && r.next >= r.ticks.len() && r.undecodable.is_empty())
+        })
     }
 
     /// Leaves out the rows before `row`.

@@ -4,10 +4,11 @@ import asyncio
 import importlib
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import click
 
+from tickcast import urls
 from tickcast.cli.options import COMMON, RULES, check_rules, configured, read_config
 from tickcast.errors import ConfigError
 
@@ -25,6 +26,13 @@ __all__ = ["replay"]
     show_default=True,
     help="jsonl: one trade a line, in the form that web clients get.",
 )
+@click.option(
+    "--columns",
+    metavar="NAMES",
+    help="What the file calls them: volume:amount,timestamp_ns:timestamp; or tardis, ccxt.",
+)
+@click.option("--unit", type=click.Choice(get_args(urls.TimeUnit)), help="Unit of the file's times.  [default: ns]")
+@click.option("--instrument", metavar="ID", help="The one instrument of a file that has no column of them.")
 @configured(
     *RULES,
     "volume_scale",
@@ -32,16 +40,30 @@ __all__ = ["replay"]
     *COMMON,
     dead_letters="File for rows that can't be decoded; none: they are counted.",
 )
-def replay(path: str, output: str, format_: str, **options: object) -> None:
+def replay(  # noqa: PLR0917 (the command's options)
+    path: str,
+    output: str,
+    format_: str,
+    columns: str | None,
+    unit: str | None,
+    instrument: str | None,
+    **options: object,
+) -> None:
     """Judge a recorded file offline, as fast as possible and without a network, and write each trade in order.
 
-    PATH is CSV with the header `instrument_id,price,volume,timestamp_ns`, gzip'd or not. A summary goes to stderr.
+    PATH is CSV with the header `instrument_id,price,volume,timestamp_ns`, gzip'd or not, or with other columns
+    (--columns); Parquet, or a directory that `parquet:` has written; an Arrow stream; Databento's DBN. A summary goes
+    to stderr.
     `tickcast serve --source replay:PATH` plays the file to clients instead.
     """
     config = read_config(options)
     recording = Path(path)
-    if not recording.is_file():
+    if not recording.exists():
         raise ConfigError(f"PATH: no file {path}")
+    try:
+        meant = urls.replay_columns(columns, unit)
+    except ValueError as error:
+        raise ConfigError(f"--columns {error}") from None
     check_rules(config)
     if config.rules is None:
         click.echo("tickcast: no rule set given (--rules): ticks are judged by the built-in screen alone", err=True)
@@ -50,7 +72,7 @@ def replay(path: str, output: str, format_: str, **options: object) -> None:
         summary = asyncio.run(
             offline.replay(
                 config,
-                recording,
+                urls.Replay(path=path, instrument=instrument, **meant),
                 None if output == "-" else Path(output),
                 format_,
                 Path(config.dead_letters) if config.dead_letters else None,
@@ -100,7 +122,7 @@ class _Progress:
     def update(self, done: int, total: int) -> None:
         """Show how many bytes of the file have been read."""
         if self._shown:
-            self._bar.update(self._task, completed=done, total=total)
+            self._bar.update(self._task, completed=done, total=total or None)
 
     def __exit__(self, *_: object) -> None:
         if self._shown:

@@ -8,12 +8,13 @@ from typing import BinaryIO
 
 import msgspec
 
-from tickcast._core import Batch, Judged, Pending, Replay
+from tickcast import urls
+from tickcast._core import Batch, Judged, Pending
 from tickcast.config import Config
 from tickcast.processor.deadletters import DeadLetters
 from tickcast.processor.pipeline import Pipeline
+from tickcast.recordings import open_recording
 from tickcast.sources import scales
-from tickcast.sources.replay import file_stream
 
 __all__ = ["Summary", "replay"]
 
@@ -32,7 +33,7 @@ class Summary(msgspec.Struct):
 
 async def replay(  # noqa: PLR0917 (the command's options)
     config: Config,
-    path: Path,
+    recorded: urls.Replay,
     output: Path | None,
     format: str,  # noqa: A002 (the command's word)
     dead_letters: Path | None,
@@ -42,7 +43,7 @@ async def replay(  # noqa: PLR0917 (the command's options)
 
     Args:
         config: Rules, screen and window.
-        path: CSV with header ``instrument_id,price,volume,timestamp_ns``, gzip'd or not.
+        recorded: The file, and what its columns mean.
         output: Where trades go; None: standard output.
         format: ``jsonl`` (the plain form) or ``csv``.
         dead_letters: Where undecodable rows go; None: counted only.
@@ -53,11 +54,12 @@ async def replay(  # noqa: PLR0917 (the command's options)
 
     Raises:
         OSError: The file can't be read, or the output not written.
-        SourceError: The file's header is wrong.
+        SourceError: The file can't be understood.
+        ConfigError: An optional part is not installed.
         RuleError: The rule set can't be loaded.
     """
     scale, by_instrument = scales(config, None)
-    recording = Replay(path, stream=file_stream(path), volume_scale=scale, volume_scales=by_instrument)
+    recording = open_recording(recorded, scale, by_instrument)
     pipeline = Pipeline(config)
     summary, start = Summary(), time.monotonic()
     letters = DeadLetters(dead_letters, truncate=True) if dead_letters else None

@@ -1,27 +1,21 @@
 """``replay:PATH``: a recorded file, at its own pace, faster, or as fast as possible."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from tickcast import urls
-from tickcast._core import Batch, Replay
+from tickcast._core import Batch
+from tickcast.recordings import open_recording
 from tickcast.sources.base import Position, SourceState
 
-__all__ = ["END_OFFSET", "ReplaySource", "file_stream"]
+__all__ = ["END_OFFSET", "ReplaySource"]
 
 END_OFFSET = 2**64 - 1
 """Offset that stands in the tape's position once the file has been read to its end."""
 
 SLICE_S = 0.05
 """Longest sleep while waiting for the next tick: bounds how long a stop takes."""
-
-
-def file_stream(path: Path) -> int:
-    """Return the stream number of a recorded file: the first 8 hex digits of SHA-256 of ``file:<base name>``."""
-    return int.from_bytes(hashlib.sha256(f"file:{path.name}".encode()).digest()[:4])
 
 
 class ReplaySource:
@@ -35,8 +29,7 @@ class ReplaySource:
 
     def __init__(self, url: urls.Replay, volume_scale: int, scales: dict[str, int]) -> None:
         self._url = url
-        path = Path(url.path)
-        self._replay = Replay(path, stream=file_stream(path), volume_scale=volume_scale, volume_scales=scales)
+        self._replay = open_recording(url, volume_scale, scales)
         self._state = SourceState.now("stale")
         self._anchor: tuple[int, int] | None = None
 

@@ -24,6 +24,48 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Also the longest line: what has longer ones is no file of ticks, and reading it fails.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// What another file calls the four columns, and in what its times are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    /// Column of the instrument id, or the one instrument of the whole file.
+    pub instrument: Instrument,
+    /// Column of the price.
+    pub price: String,
+    /// Column of the volume.
+    pub volume: String,
+    /// Column of the event time.
+    pub timestamp: String,
+    /// Nanoseconds of a unit of the event time: 1, 10^3, 10^6 or 10^9.
+    pub unit_ns: u64,
+}
+
+/// Where the instrument id stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Instrument {
+    /// In this column.
+    Column(String),
+    /// Nowhere: all ticks are of this one.
+    All(String),
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        let [id, price, volume, timestamp] = COLUMNS.map(str::to_owned);
+        Columns { instrument: Instrument::Column(id), price, volume, timestamp, unit_ns: 1 }
+    }
+}
+
+/// Where the columns of another file are.
+struct Places {
+    /// Fields of a row.
+    width: usize,
+    /// Of instrument id, price, volume and event time.
+    at: [usize; 4],
+    /// Instead of an instrument id.
+    instrument: Option<Vec<u8>>,
+    unit_ns: u64,
+}
+
 /// Rows of a file.
 #[derive(Debug, Clone, Default)]
 pub struct CsvBatch {
@@ -42,6 +84,8 @@ pub struct CsvReader<R> {
     lines: Lines<R>,
     path: PathBuf,
     options: Options,
+    /// `None`: the columns are ours.
+    places: Option<Places>,
     next_row: u64,
     bytes_read: Arc<AtomicU64>,
     bytes_total: Option<u64>,
@@ -54,6 +98,14 @@ impl CsvReader<Box<dyn Read + Send>> {
     /// [`Error::Io`] where it can't be read, [`Error::File`] where the header is another one, [`Error::Config`] for
     /// wrong scales.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        Self::open_as(path, options, &Columns::default())
+    }
+
+    /// Opens a file with other columns.
+    ///
+    /// # Errors
+    /// As [`CsvReader::open`]; the header has to have these columns.
+    pub fn open_as(path: impl AsRef<Path>, options: &Options, columns: &Columns) -> Result<Self> {
         let path = path.as_ref();
         let unreadable = |source| Error::Io { what: "cannot open", path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
@@ -64,7 +116,7 @@ impl CsvReader<Box<dyn Read + Send>> {
             path: path.to_owned(),
             source,
         })?;
-        let mut reader = CsvReader::new(input, path, options)?;
+        let mut reader = CsvReader::new_as(input, path, options, columns)?;
         reader.bytes_total = bytes_total;
         reader.bytes_read = bytes_read;
         Ok(reader)
@@ -77,16 +129,25 @@ impl<R: Read> CsvReader<R> {
     /// # Errors
     /// As [`CsvReader::open`].
     pub fn new(input: R, path: &Path, options: &Options) -> Result<Self> {
+        Self::new_as(input, path, options, &Columns::default())
+    }
+
+    /// Reads plain text with other columns.
+    ///
+    /// # Errors
+    /// As [`CsvReader::open_as`].
+    pub fn new_as(input: R, path: &Path, options: &Options, columns: &Columns) -> Result<Self> {
         options.validate()?;
         let mut reader = CsvReader {
             lines: Lines::new(input),
             path: path.to_owned(),
             options: options.clone(),
+            places: None,
             next_row: 0,
             bytes_read: Arc::default(),
             bytes_total: None,
         };
-        reader.header()?;
+        reader.header(columns)?;
         Ok(reader)
     }
 
@@ -119,7 +180,7 @@ impl<R: Read> CsvReader<R> {
             let message = batch.rows as u32;
             batch.rows += 1;
             let mut target = Target { out: &mut batch.decoded, ids: &mut ids, message, options: &self.options };
-            if let Err(error) = push(&mut target, &line) {
+            if let Err(error) = push(&mut target, &line, self.places.as_ref()) {
                 let bytes = line.bytes.to_vec();
                 batch.decoded.undecodable.push(Undecodable { message, index: None, bytes, error });
             }
@@ -129,12 +190,17 @@ impl<R: Read> CsvReader<R> {
         Ok((batch.rows > 0).then_some(batch))
     }
 
-    fn header(&mut self) -> Result<()> {
+    fn header(&mut self, columns: &Columns) -> Result<()> {
         let found = match self.lines.next_line() {
             Ok(Some(line)) => line.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line.bytes).to_vec(),
             Ok(None) => Vec::new(),
             Err(source) => return Err(self.unreadable(source)),
         };
+        if *columns != Columns::default() {
+            let places = Places::find(&found, columns);
+            self.places = Some(places.map_err(|what| Error::File { path: self.path.clone(), what })?);
+            return Ok(());
+        }
         let same = if found.contains(&b'"') {
             quoted(&found).is_some_and(|record| record.iter().eq(COLUMNS.map(str::as_bytes)))
         } else {
@@ -229,26 +295,76 @@ struct Line<'a> {
     number: u64,
 }
 
+impl Places {
+    /// Finds the columns in a header; or says what is wrong with it.
+    fn find(header: &[u8], columns: &Columns) -> std::result::Result<Self, String> {
+        let record = quoted(header).ok_or_else(|| format!("a quote is not closed in {}", shown_bytes(header)))?;
+        let place = |name: &str| {
+            let missing = || format!("header must have the column {name}, was {}", shown_bytes(header));
+            record.iter().position(|found| found == name.as_bytes()).ok_or_else(missing)
+        };
+        let (id, instrument) = match &columns.instrument {
+            Instrument::Column(name) => (place(name)?, None),
+            Instrument::All(id) => (0, Some(id.clone().into_bytes())),
+        };
+        let at = [id, place(&columns.price)?, place(&columns.volume)?, place(&columns.timestamp)?];
+        Ok(Places { width: record.len(), at, instrument, unit_ns: columns.unit_ns })
+    }
+
+    /// Returns the four fields, or how many fields there are instead of as many as the header has.
+    fn pick<'a>(&'a self, fields: impl Iterator<Item = &'a [u8]>) -> std::result::Result<[&'a [u8]; 4], usize> {
+        let (mut picked, mut found) = ([&[][..]; 4], 0);
+        for field in fields {
+            for (place, wanted) in self.at.iter().zip(&mut picked) {
+                if *place == found {
+                    *wanted = field;
+                }
+            }
+            found += 1;
+        }
+        if found != self.width {
+            return Err(found);
+        }
+        if let Some(id) = &self.instrument {
+            picked[0] = id;
+        }
+        Ok(picked)
+    }
+}
+
+/// Returns the four fields of a row, or how many there are instead.
+fn pick<'a>(
+    places: Option<&'a Places>,
+    fields: impl Iterator<Item = &'a [u8]>,
+) -> std::result::Result<[&'a [u8]; 4], usize> {
+    match places {
+        None => four(fields),
+        Some(places) => places.pick(fields),
+    }
+}
+
 /// Appends the tick of a row.
-fn push(target: &mut Target<'_>, line: &Line<'_>) -> std::result::Result<(), DecodeError> {
+fn push(target: &mut Target<'_>, line: &Line<'_>, places: Option<&Places>) -> std::result::Result<(), DecodeError> {
     let at = At::Line(line.number);
+    let wrong = |found| columns(line, places.is_some(), found);
     let record;
     let fields = if line.bytes.contains(&b'"') {
-        record = quoted(line.bytes).ok_or_else(|| columns(line, "a quote that is not closed".to_owned()))?;
-        four(record.iter())
+        record = quoted(line.bytes).ok_or_else(|| wrong("a quote that is not closed".to_owned()))?;
+        pick(places, record.iter())
     } else {
-        four(line.bytes.split(|&b| b == b','))
+        pick(places, line.bytes.split(|&b| b == b','))
     };
-    let [id, price, volume, timestamp_ns] =
-        fields.map_err(|n| columns(line, format!("{n} in {}", shown_bytes(line.bytes))))?;
+    let [id, price, volume, timestamp_ns] = fields.map_err(|n| wrong(format!("{n} in {}", shown_bytes(line.bytes))))?;
     let price = double(price, at)?;
     let volume = int64("volume", volume, target.scale_of(id), at)?;
-    let timestamp_ns = if timestamp_ns.is_empty() { 0 } else { int64("timestamp_ns", timestamp_ns, 1, at)? };
+    let unit_ns = places.map_or(1, |p| p.unit_ns);
+    let timestamp_ns = if timestamp_ns.is_empty() { 0 } else { int64("timestamp_ns", timestamp_ns, unit_ns, at)? };
     target.push(id, (price, volume, timestamp_ns), 0).map_err(|_| not_utf8("instrument_id", id, at))
 }
 
-fn columns(line: &Line<'_>, found: String) -> DecodeError {
-    DecodeError::Syntax { expected: "4 fields", found, at: At::Line(line.number) }
+fn columns(line: &Line<'_>, other: bool, found: String) -> DecodeError {
+    let expected = if other { "as many fields as the header has" } else { "4 fields" };
+    DecodeError::Syntax { expected, found, at: At::Line(line.number) }
 }
 
 /// Returns the four fields, or how many there are instead.
