@@ -71,6 +71,7 @@ def test_every_flag_names_its_variable(capsys: pytest.CaptureFixture[str], comma
         (["serve", "--source", "replay:none.csv"], ["no file", "none.csv"]),
         (["serve", "--source", "kafka://h"], ["kafka:// needs a topic"]),
         (["serve", "--sink", "paquet:x"], ["unknown scheme", "did you mean parquet:?"]),
+        (["serve", "--sink", "parquet:x?rows=0"], ["rows", "'0'"]),
         (["serve", "--host", "0.0.0.0", "--source", "sim://"], ["0.0.0.0", "--insecure-public"]),
         (["process", "--source", "replay:none.csv"], ["no file", "none.csv"]),
         (["gateway", "--source", "nats://h/t"], ["source", "tickcast process"]),
