@@ -76,25 +76,55 @@ class Ownership:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._from: dict[tuple[int, int], int] = {}
+        self._after: dict[tuple[int, int], int] = {}
         self._known = False
 
     def take(self, owned: Mapping[tuple[int, int], int]) -> None:
-        """Own these partitions from now on, from these offsets."""
+        """Own these partitions from now on, from these offsets.
+
+        The first ones count at once, with what the tape has of them from before. Of others the tape may still get what
+        was under way when they were given up: they count from `begin` on.
+        """
         with self._lock:
             self._from.update(owned)
+            for partition in owned:
+                self._after.pop(partition, None)
+                if not self._known:
+                    self._after[partition] = 0
             self._known = True
+
+    def begin(self, stream: int, partition: int, after: int) -> None:
+        """Learn that what is read of a partition under its present owner comes after sequence `after` on the tape."""
+        with self._lock:
+            if (stream, partition) in self._from:
+                self._after.setdefault((stream, partition), after)
+
+    def move(self, stream: int, partition: int, offset: int) -> None:
+        """Learn that sinks have to write a partition from another offset on."""
+        with self._lock:
+            if (stream, partition) in self._from:
+                self._from[stream, partition] = offset
 
     def drop(self, stream: int, partition: int) -> None:
         """Own a partition no more."""
         with self._lock:
             self._from.pop((stream, partition), None)
+            self._after.pop((stream, partition), None)
 
     @property
     def is_first(self) -> bool:
         """Whether nothing has been assigned yet since the start: sinks wait, nothing on the tape is passed over."""
         return not self._known
 
-    def offsets(self) -> dict[tuple[int, int], int] | None:
-        """Return the offset of each partition from which sinks have to write; None while nothing is known."""
+    def behind(self, sequence: int) -> tuple[dict[tuple[int, int], int], int | None] | None:
+        """Return what sinks have to write of the trades behind `sequence`; None while nothing is known.
+
+        That is the offset of each partition from which trades count, and the last sequence for which this is so (None:
+        no end in sight).
+        """
         with self._lock:
-            return dict(self._from) if self._known else None
+            if not self._known:
+                return None
+            begun = {partition: at for partition, at in self._after.items() if at <= sequence}
+            later = [at for at in self._after.values() if at > sequence]
+            return {partition: self._from[partition] for partition in begun}, min(later, default=None)

@@ -61,10 +61,13 @@ class Line:
         return queued
 
     async def forget(self, stream: int, partition: int) -> None:
-        """Empty the windows of a source partition's instruments, once all that was begun of them is settled."""
-        while not self._judging.judge.forget(stream, partition):
+        """Empty the windows of a source partition's instruments, once all that was begun of them is delivered."""
+        while not self._judging.judge.forget(stream, partition) or self._is_under_way():
             if self._last is not None:
                 await asyncio.wait([self._last.delivered])
+
+    def _is_under_way(self) -> bool:
+        return self._last is not None and not self._last.delivered.done()
 
     async def run(self) -> None:
         """Settle and deliver, batch by batch, until cancelled."""

@@ -37,6 +37,12 @@ class Progress:
                 if not known or known[-1] != (following, lowest):
                     known.append((following, lowest))
 
+    def forget(self, stream: int, partition: int) -> None:
+        """Forget all positions of a partition: they are of an earlier time as its owner."""
+        with self._lock:
+            self._notes = deque((at, position) for at, position in self._notes if position[:2] != (stream, partition))
+            self._lowest.pop((stream, partition), None)
+
     def until(self, sequence: int) -> list[Position]:
         """Return the newest position of each partition that the tape had by `sequence`."""
         with self._lock:

@@ -68,7 +68,7 @@ class Processor:
         self._losing: set[str] = set()
         self._line = Line(pipeline.judging, self._count_begun, self._append)
         if isinstance(self._source, LogSource):
-            self._source.attach(self._line.forget)
+            self._source.attach(self._begin_partition)
         draining = asyncio.Event()
         self._rpc = RpcServer(config.grpc, make_services(config, self, draining), draining)
 
@@ -200,6 +200,13 @@ class Processor:
         self._board.counters["ticks"] += batch.rows
         self._board.counters["late"] += pending.late
         self._board.counters["stamped"] += pending.stamped
+
+    async def _begin_partition(self, stream: int, partition: int, goes_on: bool) -> int:
+        """Have a source partition begin anew; return the tape's head, behind which it does."""
+        await self._line.forget(stream, partition)
+        if not goes_on:
+            self._progress.forget(stream, partition)
+        return self._writer.head
 
     async def _append(self, judged: Judged, positioned: bool) -> None:
         if judged.silent:

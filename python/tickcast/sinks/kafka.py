@@ -88,11 +88,12 @@ class KafkaSink:
             return self._closed or self._write_next(wait_s)
 
     def _write_next(self, wait_s: float) -> bool:
-        owned = self._owned()
-        if self._ownership is not None and owned is None:
+        part = self._owned()
+        if part is None:
             time.sleep(wait_s)
             return True
-        messages, last, positions, _ = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format, owned)
+        owned, most = part
+        messages, last, positions, _ = self._hold.read_messages(most, wait_s, self._url.format, owned)
         self._failed = None
         self._produce(messages)
         if not self._flush():
@@ -101,12 +102,20 @@ class KafkaSink:
         self._confirm(last, positions)
         return True
 
-    def _owned(self) -> dict[tuple[int, int], int] | None:
-        """Return from where on each source partition is to be written; None: everything, or nothing is known yet."""
-        owned = self._ownership.offsets() if self._ownership is not None else None
-        if owned is None:
+    def _owned(self) -> tuple[dict[tuple[int, int], int] | None, int] | None:
+        """Return from where on each source partition is to be written (None: all), and for how many trades that holds.
+
+        None: it is not known yet.
+        """
+        if self._ownership is None:
+            return None, MAX_TRADES
+        confirmed = self._hold.confirmed
+        known = self._ownership.behind(confirmed)
+        if known is None:
             return None
-        return {partition: max(start, self._written.get(partition, 0)) for partition, start in owned.items()}
+        owned, until = known
+        most = MAX_TRADES if until is None else min(MAX_TRADES, until - confirmed)
+        return {partition: max(start, self._written.get(partition, 0)) for partition, start in owned.items()}, most
 
     def _confirm(self, last: int, positions: list[Position]) -> None:
         if self._ownership is not None:
@@ -215,12 +224,15 @@ class TransactionalKafkaSink(KafkaSink):
             return False
 
     def _write_transaction(self, wait_s: float) -> bool:
-        owned = self._owned()
+        # The generation first: if the partitions change after it, the brokers refuse it.
         group = self._source.group_metadata()
-        if owned is None or group is None:
+        part = self._owned()
+        if part is None or group is None:
             time.sleep(wait_s)
             return True
-        messages, last, positions, _ = self._hold.read_messages(MAX_TRADES, min(wait_s, 0.05), self._url.format, owned)
+        owned, most = part
+        assert owned is not None  # a source of this kind has owners
+        messages, last, positions, _ = self._hold.read_messages(most, min(wait_s, 0.05), self._url.format, owned)
         offsets = self._offsets([*positions, *self._progress.until(last)], owned)
         if messages or offsets:
             self._producer.begin_transaction()

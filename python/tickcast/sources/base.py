@@ -76,5 +76,10 @@ class Source(Protocol):
 class LogSource(Source, Protocol):
     """A source that fills the windows itself, from the log, for the partitions that it is given."""
 
-    def attach(self, forget: Callable[[int, int], Awaitable[None]]) -> None:
-        """Learn how to empty the windows of a partition's instruments, in order with what was handed out."""
+    def attach(self, begin: Callable[[int, int, bool], Awaitable[int]]) -> None:
+        """Learn how to have a partition begin anew, in order with what was handed out.
+
+        Args:
+            begin: Called with (stream, partition, whether positions of before go on to count). Empties the windows of
+                the partition's instruments, and returns the tape's head, behind which its trades will come.
+        """

@@ -55,7 +55,9 @@ WINDOWS_DEEP = 2
 class Shelf:
     """Messages of one partition that wait to be decoded, and how far the partition has come."""
 
-    def __init__(self, resume: int, lowest: int | None) -> None:
+    def __init__(self, resume: int, lowest: int | None, *, goes_on: bool) -> None:
+        self.goes_on = goes_on
+        """The tape may have trades of it that are for the sinks: it is of the first assignment since the start."""
         self.lowest = lowest
         """Offset from which it has been read: windows need nothing before it. None: not known."""
         self.resume = resume
@@ -113,13 +115,13 @@ class KafkaSource:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._consumer: Consumer | None = None
-        self._forget: Callable[[int, int], Awaitable[None]] | None = None
+        self._begin_on_tape: Callable[[int, int, bool], Awaitable[int]] | None = None
         self.commits = not url.exactly_once
         """Whether the source commits; else the sink does, with its transactions."""
 
-    def attach(self, forget: Callable[[int, int], Awaitable[None]]) -> None:
-        """Learn how to empty the windows of a partition's instruments, in order with what was handed out."""
-        self._forget = forget
+    def attach(self, begin: Callable[[int, int, bool], Awaitable[int]]) -> None:
+        """Learn how to have a partition begin anew; see `LogSource.attach`."""
+        self._begin_on_tape = begin
 
     async def open(self, positions: Sequence[Position]) -> None:
         """Begin to connect and to join the group."""
@@ -144,9 +146,10 @@ class KafkaSource:
                 continue
             partition, shelf = found
             if shelf.is_fresh:
+                if self._begin_on_tape is not None:
+                    head = await self._begin_on_tape(self._stream, partition, shelf.goes_on)
+                    self._begin(partition, shelf, head)
                 shelf.is_fresh = False
-                if self._forget is not None:
-                    await self._forget(self._stream, partition)
             messages, silent = self._take(shelf, max_rows)
             if messages:
                 return self._decoder.decode(messages, stream=self._stream, partition=partition, silent=silent)
@@ -158,6 +161,8 @@ class KafkaSource:
             shelf = self._shelves.get(partition)
             if stream != self._stream or shelf is None or offset <= shelf.saved:
                 return
+            if shelf.is_fresh and not shelf.goes_on:
+                return  # a position of an earlier time as its owner
             shelf.saved = offset
             shelf.wanted = (offset + 1, commit_note(shelf.lowest if lowest is None else lowest))
             self._lock.notify_all()
@@ -202,7 +207,7 @@ class KafkaSource:
                 raise KafkaException(known.error)
             with self._lock:
                 if known.offset >= 0 and known.partition in self._shelves:
-                    self.ownership.take({(self._stream, known.partition): known.offset})
+                    self.ownership.move(self._stream, known.partition, known.offset)
 
     def lowest(self, partition: int) -> int | None:
         """Return the offset from which a partition has been read; None: not known."""
@@ -233,6 +238,12 @@ class KafkaSource:
                 return None
             partition = min(filled)[1]
             return partition, self._shelves[partition]
+
+    def _begin(self, partition: int, shelf: Shelf, head: int) -> None:
+        """Tell the sinks what is of the present owner, unless the partition has changed hands again meanwhile."""
+        with self._lock:
+            if self._shelves.get(partition) is shelf:
+                self.ownership.begin(self._stream, partition, head)
 
     def _take(self, shelf: Shelf, max_rows: int) -> tuple[list[Message], bool]:
         """Take messages off a shelf: either such whose trades go out, or such that only fill the windows."""
@@ -389,7 +400,7 @@ class KafkaSource:
             on_tape = self._tape.get((self._stream, known.partition)) if first else None
             resume = max(committed or 0, on_tape + 1 if on_tape is not None else 0)
             read_from = self._read_from(consumer, known, committed, resume)
-            shelves[known.partition] = Shelf(resume, lowest_read(read_from))
+            shelves[known.partition] = Shelf(resume, lowest_read(read_from), goes_on=first)
             owned[self._stream, known.partition] = committed or 0
             placed.append(TopicPartition(self._url.topic, known.partition, read_from))
         with self._lock:
