@@ -12,12 +12,19 @@ from playwright.async_api import async_playwright, expect
 from fixtures.serving import Served, until
 
 ROOT = Path(__file__).parents[2]
-SHOTS = ROOT / "docs/screenshots"
 AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
 PAGES = ("blotter", "watchlist", "instrument", "rejects", "rules", "pipeline")
 RULES = ("--rules", "tickcast.examples.quantlib:fast")
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def shots(tmp_path):
+    """Where pictures go; `TICKCAST_SCREENSHOTS=docs/screenshots` takes those of the documentation anew."""
+    folder = Path(os.environ.get("TICKCAST_SCREENSHOTS", tmp_path))
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture
@@ -193,9 +200,8 @@ async def test_no_page_has_serious_faults_for_people_who_can_not_see_it(served, 
     assert stops == 0
 
 
-async def test_pages_look_as_they_do_in_the_documentation(served, chromium):
+async def test_pages_look_as_they_do_in_the_documentation(served, chromium, shots):
     """Not compared pixel by pixel: fonts and figures differ. That they fit without scrolling sideways is."""
-    SHOTS.mkdir(exist_ok=True)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
@@ -213,6 +219,6 @@ async def test_pages_look_as_they_do_in_the_documentation(served, chromium):
                 shape = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
                 assert shape[0] <= shape[1], (name, theme, shape)
                 size = "phone" if width < 500 else theme
-                await page.screenshot(path=SHOTS / f"{name}-{size}.png", animations="disabled")
+                await page.screenshot(path=shots / f"{name}-{size}.png", animations="disabled")
             await context.close()
         await browser.close()
