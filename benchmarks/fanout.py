@@ -27,8 +27,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 from fixtures.nats import NatsServer  # noqa: E402 (the path has to be set first)
+from fixtures.serving import children  # noqa: E402
 
 SUBJECT = "ticks"
+PINNED = "the gateway is on one core, all else on the other"
 RULES = """
 import tickcast as tc
 
@@ -87,6 +89,29 @@ def served(nats_url: str, folder: Path, *, rules: str = "bench_rules:rules", ext
         process.wait(20)
 
 
+def with_descendants(pid: int) -> list[int]:
+    """Return a process and all that come from it."""
+    return [pid, *(each for child in children(pid) for each in with_descendants(child))]
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep a process, all its threads, and whatever they start, on one core."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(int(thread.name), {core})
+
+
+def pin_all(folder: Path, pid: int, broker: int) -> None:
+    """Put the gateway on the first core, and everything else on the second; the load client follows its parent."""
+    info = folder / "run"
+    gateway = with_descendants(json.loads((info / "gateway.json").read_text())["pid"])
+    processor = with_descendants(json.loads((info / "processor.json").read_text())["pid"])
+    for each in {pid, broker, os.getpid(), *processor} - set(gateway):
+        pin(each, 1)
+    for each in gateway:
+        pin(each, 0)
+
+
 def one_run(binary: Path, args: argparse.Namespace) -> dict:
     """Fresh broker, fresh tape, one measurement."""
     with tempfile.TemporaryDirectory() as name, NatsServer() as server:
@@ -96,6 +121,8 @@ def one_run(binary: Path, args: argparse.Namespace) -> dict:
             command = [str(binary), address, "--nats", server.url.removeprefix("nats://"), "--subject", SUBJECT]
             command += ["--clients", str(args.clients), "--rate", str(args.rate), "--seconds", str(args.seconds)]
             command += ["--pid", f"{pid},{server.pid}" if args.with_broker else str(pid), *args.load]
+            if args.pin:
+                pin_all(folder, pid, server.pid)
             done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -111,11 +138,11 @@ def table(args: argparse.Namespace, runs: list[dict]) -> str:
         "",
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({cpu}), Python {platform.python_version()}, "
         f"granian {version('granian')}, tickcast {version('tickcast')}; broker, processor, rule worker, gateway and "
-        "load client share the cores, nothing is pinned. Source: JetStream, JSON. Rules: two "
-        "trivial vectorised checks in a worker.",
+        f"load client share the cores, {PINNED if args.pin else 'nothing is pinned'}. Source: JetStream, JSON. "
+        "Rules: two trivial vectorised checks in a worker.",
         "",
         f"`python benchmarks/fanout.py --clients {args.clients} --rate {args.rate:g} --seconds {args.seconds:g} "
-        f"{' '.join(args.load)}`",
+        f"{'--pin ' if args.pin else ''}{' '.join(args.load)}`",
         "",
         "| run | deliveries/s | missing | doubled or reordered | p50 ms | p99 ms | p99.9 ms | max ms | server CPU-s "
         "per million | frames/s |",
@@ -146,13 +173,14 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=10)
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--with-broker", action="store_true", help="count the broker's CPU time too")
+    options.add_argument("--pin", action="store_true", help=PINNED)
     options.add_argument("--write", action="store_true")
     args, args.load = options.parse_known_args()
     binary = load_client()
     report = table(args, [one_run(binary, args) for _ in range(args.runs)])
     print(report)
     if args.write:
-        path = HERE / "results" / f"fanout_{args.clients}x{args.rate:g}.md"
+        path = HERE / "results" / f"fanout_{args.clients}x{args.rate:g}{'_pinned' if args.pin else ''}.md"
         path.parent.mkdir(exist_ok=True)
         path.write_text(report)
 

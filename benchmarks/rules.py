@@ -1,6 +1,6 @@
 """What rules cost, in worker processes as in production.
 
-    python benchmarks/rules.py [--seconds 4] [--workers 1 2]
+    python benchmarks/rules.py [--seconds 4] [--workers 1 2] [--write]
 
 Three questions:
 
@@ -149,20 +149,32 @@ async def hang(workers, seconds):
     return np.percentile(before, (50, 99)), during.max(), np.percentile(after, (50, 99)), state.counters
 
 
+said: list[str] = []
+
+
+def say(line):
+    print(line)
+    said.append(line)
+
+
 def table(title, rows):
-    print(f"\n{title}")
+    say(f"\n{title}")
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        print(f"  {name:<{width}}  {value}")
+        say(f"  {name:<{width}}  {value}")
 
 
 async def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="for each measurement")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--write", action="store_true", help="put it into benchmarks/results/rules.md")
     options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}")
-    print(f"load average at the start: {os.getloadavg()[0]:.1f}")
+    machine = (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
+    )
+    say(f"{time.strftime('%Y-%m-%d')}, {machine}")
+    say(f"load average at the start: {os.getloadavg()[0]:.1f}")
 
     loop_rate = await plain_loop(options.seconds)
     rows = [("plain async for loop", f"{loop_rate:10,.0f} ticks/s")]
@@ -190,6 +202,9 @@ async def main():
             ("afterwards", f"p50 {after[0]:6.2f} ms   p99 {after[1]:6.2f} ms   ({counters.probes} probes meanwhile)"),
         ],
     )
+    if options.write:
+        report = "\n".join(["# What rules cost", "", "`python benchmarks/rules.py`", "", "```", *said, "```", ""])
+        (Path(__file__).parent / "results/rules.md").write_text(report)
 
 
 if __name__ == "__main__":
