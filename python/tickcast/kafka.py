@@ -78,6 +78,8 @@ class Ownership:
         self._from: dict[tuple[int, int], int] = {}
         self._after: dict[tuple[int, int], int] = {}
         self._known = False
+        self.version = 0
+        """Changes with everything that a sink was told."""
 
     def take(self, owned: Mapping[tuple[int, int], int]) -> None:
         """Own these partitions from now on, from these offsets.
@@ -86,6 +88,7 @@ class Ownership:
         was under way when they were given up: they count from `begin` on.
         """
         with self._lock:
+            self.version += 1
             self._from.update(owned)
             for partition in owned:
                 self._after.pop(partition, None)
@@ -97,17 +100,20 @@ class Ownership:
         """Learn that what is read of a partition under its present owner comes after sequence `after` on the tape."""
         with self._lock:
             if (stream, partition) in self._from:
+                self.version += 1
                 self._after.setdefault((stream, partition), after)
 
     def move(self, stream: int, partition: int, offset: int) -> None:
         """Learn that sinks have to write a partition from another offset on."""
         with self._lock:
             if (stream, partition) in self._from:
+                self.version += 1
                 self._from[stream, partition] = offset
 
     def drop(self, stream: int, partition: int) -> None:
         """Own a partition no more."""
         with self._lock:
+            self.version += 1
             self._from.pop((stream, partition), None)
             self._after.pop((stream, partition), None)
 
