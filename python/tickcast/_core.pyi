@@ -493,7 +493,12 @@ class Hold:
     def rule_sets(self) -> list[str]:
         """Return all rule sets that the tape has seen, ``name@version``."""
     def read_messages(
-        self, max_trades: int, wait_s: float, format: str, owned: dict[tuple[int, int], int] | None = None
+        self,
+        max_trades: int,
+        wait_s: float,
+        format: str,
+        owned: dict[tuple[int, int], int] | None = None,
+        until: int | None = None,
     ) -> tuple[list[tuple[str, bytes, str, int, int]], int, list[_Position], int]:
         """Wait up to ``wait_s`` seconds for trades and return them as messages for a queue.
 
@@ -502,6 +507,7 @@ class Hold:
             wait_s: Longest wait, seconds.
             format: ``json``, ``proto``, or ``proto-batch``: a message for each instrument.
             owned: Source partitions (stream, partition) whose trades count, from an offset on; None: all.
+            until: Last sequence at most, which ends a message of the source: behind it other partitions may count.
 
         Returns:
             Messages (instrument, payload, trade id, sequence, number of the rule set), the last sequence, the last

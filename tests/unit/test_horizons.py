@@ -1,34 +1,15 @@
 """From where a log has to be read again so that the windows are as they were, against windows that never stopped."""
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickcast._core import Decoder, Judge
+from fixtures.judged import Message, judge_messages
+from tickcast._core import Judge
 
 MINUTE_NS = 60_000_000_000
 HOLD_NS = 4 * MINUTE_NS
 APART = 1_000
 """Offsets between two messages: more than what is remembered as one stretch."""
-
-
-class Message:
-    """A message as confluent-kafka gives it."""
-
-    def __init__(self, offset: int, payload: bytes) -> None:
-        self._offset, self._payload = offset, payload
-
-    def offset(self) -> int:
-        return self._offset
-
-    def value(self) -> bytes:
-        return self._payload
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 0
-
-    def headers(self) -> None:
-        return None
 
 
 def make_judge() -> Judge:
@@ -39,15 +20,7 @@ def make_judge() -> Judge:
 
 def feed(judge: Judge, messages: list[Message]) -> list[bytes]:
     """Judge messages one by one as VALID; return the trades."""
-    lines = []
-    for message in messages:
-        pending = judge.begin(Decoder().decode([message], stream=1, partition=0), False)
-        count = len(pending)
-        numbers = np.zeros(count)
-        status, reason = np.ones(count, np.uint8).tobytes(), np.zeros(count, np.uint32).tobytes()
-        rule, floats = np.zeros(count, np.uint16).tobytes(), (numbers.tobytes(), numbers.tobytes(), b"")
-        lines.append(judge.settle(pending, status, reason, [("", False)], rule, *floats).json_lines([]))
-    return lines
+    return [judge_messages(judge, [message]).json_lines([]) for message in messages]
 
 
 TICK = st.tuples(st.sampled_from(["AAA", "BBB", "CCC"]), st.integers(1, 500), st.integers(0, 30), st.integers(0, 100))

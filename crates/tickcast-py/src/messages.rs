@@ -151,19 +151,29 @@ impl Dictionaries {
     }
 }
 
-/// Reads the trades after `confirmed`, whole messages of the source only, and encodes them.
+/// Which trades of the tape are read.
+pub struct Range {
+    /// Last sequence before them.
+    pub confirmed: u64,
+    /// About so many at most.
+    pub max_trades: u64,
+    /// Last sequence at most, which ends a message of the source; none: up to the head.
+    pub until: Option<u64>,
+}
+
+/// Reads the trades of a range, whole messages of the source only, and encodes them.
 pub fn read(
     reader: &TapeReader,
     dictionaries: &mut Dictionaries,
     run: &mut Run,
-    (confirmed, max_trades): (u64, u64),
+    Range { confirmed, max_trades, until }: Range,
     format: Format,
     owned: Option<&Owned>,
 ) -> Outbox {
-    let head = reader.head();
+    let end = reader.head().min(until.unwrap_or(u64::MAX));
     let mut most = max_trades;
     loop {
-        let to = match reader.read(confirmed + 1, head.min(confirmed.saturating_add(most)), run) {
+        let to = match reader.read(confirmed + 1, end.min(confirmed.saturating_add(most)), run) {
             Read::Done { to } => to,
             Read::Hole { to } => return Outbox::empty(to),
             Read::Overrun { oldest } => {
@@ -171,7 +181,7 @@ pub fn read(
                 return Outbox { messages: Vec::new(), last, positions: Vec::new(), skipped: last - confirmed };
             }
         };
-        let rows = if to < head { whole_messages(run) } else { run.len() };
+        let rows = if to < end { whole_messages(run) } else { run.len() };
         if rows > 0 || run.is_empty() {
             return encode(reader, dictionaries, run, rows, format, owned, confirmed);
         }

@@ -286,7 +286,7 @@ impl PyHold {
     /// Waits up to `wait_s` for trades; returns those after what was confirmed as messages, at most about `max_trades`
     /// and never a part of a message of the source: (key, payload, trade id, sequence, rule set) each, then the last
     /// sequence, the last position of each source partition, and how many trades are not `owned`.
-    #[pyo3(signature = (max_trades, wait_s, format, owned=None))]
+    #[pyo3(signature = (max_trades, wait_s, format, owned=None, until=None))]
     fn read_messages<'py>(
         &self,
         py: Python<'py>,
@@ -294,6 +294,7 @@ impl PyHold {
         wait_s: f64,
         format: &str,
         owned: Option<HashMap<(u32, u16), u64>>,
+        until: Option<u64>,
     ) -> PyResult<Shown<'py>> {
         let format = Format::from_name(format).ok_or_else(|| PyValueError::new_err(format!("format {format:?}")))?;
         let outbox = py.detach(|| {
@@ -306,7 +307,7 @@ impl PyHold {
                 return Ok::<_, PyErr>(Outbox::empty(confirmed));
             }
             let (mut run, mut dictionaries) = (lock(&self.run)?, lock(&self.dictionaries)?);
-            let range = (confirmed, max_trades);
+            let range = messages::Range { confirmed, max_trades, until };
             Ok(messages::read(&self.reader, &mut dictionaries, &mut run, range, format, owned.as_ref()))
         })?;
         outbox.show(py)

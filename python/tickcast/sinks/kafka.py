@@ -92,8 +92,8 @@ class KafkaSink:
         if part is None:
             time.sleep(wait_s)
             return True
-        owned, most, version = part
-        messages, last, positions, _ = self._hold.read_messages(most, wait_s, self._url.format, owned)
+        owned, until, version = part
+        messages, last, positions, _ = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format, owned, until)
         if self._version() != version:
             return True  # what was read may be of a partition that was not ours yet: read again
         self._failed = None
@@ -107,22 +107,20 @@ class KafkaSink:
     def _version(self) -> int:
         return self._ownership.version if self._ownership is not None else 0
 
-    def _owned(self) -> tuple[dict[tuple[int, int], int] | None, int, int] | None:
-        """Return from where on each source partition is to be written, for how many trades that holds, and its version.
+    def _owned(self) -> tuple[dict[tuple[int, int], int] | None, int | None, int] | None:
+        """Return from where on each source partition is written, up to which sequence that holds, and its version.
 
         Without owners all partitions are written, and there is no map. None: it is not known yet.
         """
         version = self._version()
         if self._ownership is None:
-            return None, MAX_TRADES, version
-        confirmed = self._hold.confirmed
-        known = self._ownership.behind(confirmed)
+            return None, None, version
+        known = self._ownership.behind(self._hold.confirmed)
         if known is None:
             return None
         owned, until = known
-        most = MAX_TRADES if until is None else min(MAX_TRADES, until - confirmed)
         starts = {partition: max(start, self._written.get(partition, 0)) for partition, start in owned.items()}
-        return starts, most, version
+        return starts, until, version
 
     def _confirm(self, last: int, positions: list[Position]) -> None:
         if self._ownership is not None:
@@ -237,9 +235,10 @@ class TransactionalKafkaSink(KafkaSink):
         if part is None or group is None:
             time.sleep(wait_s)
             return True
-        owned, most, version = part
+        owned, until, version = part
         assert owned is not None  # a source of this kind has owners
-        messages, last, positions, _ = self._hold.read_messages(most, min(wait_s, 0.05), self._url.format, owned)
+        wait_s, form = min(wait_s, 0.05), self._url.format
+        messages, last, positions, _ = self._hold.read_messages(MAX_TRADES, wait_s, form, owned, until)
         if self._version() != version:
             return True
         offsets = self._offsets([*positions, *self._progress.until(last)], owned)
