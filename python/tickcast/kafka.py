@@ -3,12 +3,15 @@
 librdkafka comes with the extra ``tickcast[kafka]``; nothing here is imported without a ``kafka://`` URL.
 """
 
+import contextlib
 import hashlib
 import socket
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
@@ -66,14 +69,31 @@ def why(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+class Remembered(msgspec.Struct, frozen=True):
+    """``ownership.json`` in the run directory."""
+
+    epoch: int
+    """Epoch of the tape whose sequences these are."""
+    after: list[tuple[int, int, int]]
+    """Stream, partition, and the sequence behind which the tape has what was read under the present owner."""
+
+
 class Ownership:
     """Which source partitions this processor owns, and from which offset on its sinks have to write.
 
     Shared by the source, which learns it from the group, and the sinks: what another processor has gone on with, or
     has written already, is not written again. Used from any thread.
+
+    It is remembered over a restart. The tape has trades of partitions that were given up, which sinks have passed
+    over: who took the tape's position for them as read would leave them out for ever.
+
+    Args:
+        path: Where it is remembered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._epoch = 0
         self._lock = threading.Lock()
         self._from: dict[tuple[int, int], int] = {}
         self._after: dict[tuple[int, int], int] = {}
@@ -81,20 +101,31 @@ class Ownership:
         self.version = 0
         """Changes with everything that a sink was told."""
 
+    def remember(self, epoch: int) -> None:
+        """Learn what was owned when this processor ended, if the tape is still the same one."""
+        self._epoch = epoch
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            found = msgspec.json.decode(self._path.read_bytes(), type=Remembered)
+            if found.epoch == epoch:
+                self._after = {(stream, partition): after for stream, partition, after in found.after}
+
+    def goes_on(self, stream: int, partition: int) -> bool:
+        """Whether what the tape has of a partition counts, when it is assigned now: it was never given up."""
+        return not self._known and (stream, partition) in self._after
+
     def take(self, owned: Mapping[tuple[int, int], int]) -> None:
         """Own these partitions from now on, from these offsets.
 
-        The first ones count at once, with what the tape has of them from before. Of others the tape may still get what
-        was under way when they were given up: they count from `begin` on.
+        Those that go on count at once, with what the tape has of them from before. Of others the tape may still get
+        what was under way when they were given up: they count from `begin` on.
         """
         with self._lock:
             self.version += 1
             self._from.update(owned)
-            for partition in owned:
-                self._after.pop(partition, None)
-                if not self._known:
-                    self._after[partition] = 0
+            going_on = owned.keys() if not self._known else self._from.keys() - owned.keys()
+            self._after = {partition: at for partition, at in self._after.items() if partition in going_on}
             self._known = True
+            self._keep()
 
     def begin(self, stream: int, partition: int, after: int) -> None:
         """Learn that what is read of a partition under its present owner comes after sequence `after` on the tape."""
@@ -102,6 +133,7 @@ class Ownership:
             if (stream, partition) in self._from:
                 self.version += 1
                 self._after.setdefault((stream, partition), after)
+                self._keep()
 
     def move(self, stream: int, partition: int, offset: int) -> None:
         """Learn that sinks have to write a partition from another offset on."""
@@ -116,11 +148,7 @@ class Ownership:
             self.version += 1
             self._from.pop((stream, partition), None)
             self._after.pop((stream, partition), None)
-
-    @property
-    def is_first(self) -> bool:
-        """Whether nothing has been assigned yet since the start: sinks wait, nothing on the tape is passed over."""
-        return not self._known
+            self._keep()  # before any sink passes over what the tape still has of it
 
     def behind(self, sequence: int) -> tuple[dict[tuple[int, int], int], int | None] | None:
         """Return what sinks have to write of the trades behind `sequence`; None while nothing is known.
@@ -134,3 +162,9 @@ class Ownership:
             begun = {partition: at for partition, at in self._after.items() if at <= sequence}
             later = [at for at in self._after.values() if at > sequence]
             return {partition: self._from[partition] for partition in begun}, min(later, default=None)
+
+    def _keep(self) -> None:
+        after = [(stream, partition, at) for (stream, partition), at in self._after.items()]
+        draft = self._path.with_name(f"{self._path.name}.new")
+        draft.write_bytes(msgspec.json.encode(Remembered(self._epoch, after)))
+        draft.replace(self._path)

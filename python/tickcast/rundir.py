@@ -65,6 +65,7 @@ class RunDir:
         self.gateway_lock = self.path / "gateway.lock"
         self.gateway_info = self.path / "gateway.json"
         self.control_socket = self.path / "control.sock"
+        self.ownership = self.path / "ownership.json"
         self.metrics = self.path / "metrics"
         self.log = self.path / "log"
 

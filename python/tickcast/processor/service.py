@@ -68,7 +68,7 @@ class Processor:
         self._losing: set[str] = set()
         self._line = Line(pipeline.judging, self._count_begun, self._append)
         if isinstance(self._source, LogSource):
-            self._source.attach(self._begin_partition)
+            self._source.attach(self._writer.epoch, self._begin_partition)
         draining = asyncio.Event()
         self._rpc = RpcServer(config.grpc, make_services(config, self, draining), draining)
 

@@ -3,6 +3,7 @@
 from tickcast import urls
 from tickcast.config import Config
 from tickcast.errors import ConfigError
+from tickcast.rundir import RunDir
 from tickcast.sources.base import LogSource, Position, Source, SourceState
 from tickcast.sources.idle import IdleSource
 from tickcast.sources.nats import BrokerSource
@@ -46,9 +47,9 @@ def kafka_source(config: Config, url: urls.Kafka) -> Source:
         from tickcast.sources.kafka import KafkaSource  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(f"source: kafka:// needs an optional part: pip install 'tickcast[kafka]' ({error})") from None
-    instance = instance_name(config.run_dir)
+    instance, memory = instance_name(config.run_dir), RunDir(config.run_dir).ownership
     scale = scales(config, url.volume_scale)
-    return KafkaSource(url, config.kafka_options, instance, config.window.hold_ns, *scale)
+    return KafkaSource(url, config.kafka_options, instance, memory, config.window.hold_ns, *scale)
 
 
 def scales(config: Config, of_source: int | None) -> tuple[int, dict[str, int]]:

@@ -76,10 +76,11 @@ class Source(Protocol):
 class LogSource(Source, Protocol):
     """A source that fills the windows itself, from the log, for the partitions that it is given."""
 
-    def attach(self, begin: Callable[[int, int, bool], Awaitable[int]]) -> None:
-        """Learn how to have a partition begin anew, in order with what was handed out.
+    def attach(self, epoch: int, begin: Callable[[int, int, bool], Awaitable[int]]) -> None:
+        """Learn which tape it is, and how to have a partition begin anew, in order with what was handed out.
 
         Args:
+            epoch: The tape's.
             begin: Called with (stream, partition, whether positions of before go on to count). Empties the windows of
                 the partition's instruments, and returns the tape's head, behind which its trades will come.
         """

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import (
@@ -57,7 +58,7 @@ class Shelf:
 
     def __init__(self, resume: int, lowest: int | None, *, goes_on: bool) -> None:
         self.goes_on = goes_on
-        """The tape may have trades of it that are for the sinks: it is of the first assignment since the start."""
+        """The tape may have trades of it that are for the sinks: it was ours before the start and never given up."""
         self.lowest = lowest
         """Offset from which it has been read: windows need nothing before it. None: not known."""
         self.resume = resume
@@ -81,6 +82,7 @@ class KafkaSource:
         url: The topic.
         options: Settings of librdkafka.
         instance: Name of this member for ever.
+        memory: File in which it is remembered which partitions were owned.
         hold_ns: How long windows hold ticks, ns.
         volume_scale: Volumes are multiplied by this power of ten.
         scales: Scales of single instruments.
@@ -94,13 +96,14 @@ class KafkaSource:
         url: urls.Kafka,
         options: dict[str, str],
         instance: str,
+        memory: Path,
         hold_ns: int,
         volume_scale: int,
         scales: dict[str, int],
     ) -> None:
         self._url, self._options, self._instance, self._hold_ns = url, options, instance, hold_ns
         self._decoder = Decoder(format=url.format, volume_scale=volume_scale, volume_scales=scales)
-        self.ownership = Ownership()
+        self.ownership = Ownership(memory)
         self._state = SourceState.now("reconnecting", "not connected yet")
         self._lock = threading.Condition()
         self._shelves: dict[int, Shelf] = {}
@@ -119,8 +122,9 @@ class KafkaSource:
         self.commits = not url.exactly_once
         """Whether the source commits; else the sink does, with its transactions."""
 
-    def attach(self, begin: Callable[[int, int, bool], Awaitable[int]]) -> None:
+    def attach(self, epoch: int, begin: Callable[[int, int, bool], Awaitable[int]]) -> None:
         """Learn how to have a partition begin anew; see `LogSource.attach`."""
+        self.ownership.remember(epoch)
         self._begin_on_tape = begin
 
     async def open(self, positions: Sequence[Position]) -> None:
@@ -388,7 +392,6 @@ class KafkaSource:
 
     def _place(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Decide from where to read each partition, and from where on trades go out."""
-        first = self.ownership.is_first
         placed: list[TopicPartition] = []
         shelves: dict[int, Shelf] = {}
         owned: dict[tuple[int, int], int] = {}
@@ -396,11 +399,12 @@ class KafkaSource:
             if known.error is not None:
                 raise KafkaException(known.error)
             committed = known.offset if known.offset >= 0 else None
-            # What the tape has goes on from there; but the sinks may have let it go if it is not the first assignment.
-            on_tape = self._tape.get((self._stream, known.partition)) if first else None
+            # Behind what the tape has, unless sinks may have passed over some of it when it was given up.
+            goes_on = self.ownership.goes_on(self._stream, known.partition)
+            on_tape = self._tape.get((self._stream, known.partition)) if goes_on else None
             resume = max(committed or 0, on_tape + 1 if on_tape is not None else 0)
             read_from = self._read_from(consumer, known, committed, resume)
-            shelves[known.partition] = Shelf(resume, lowest_read(read_from), goes_on=first)
+            shelves[known.partition] = Shelf(resume, lowest_read(read_from), goes_on=goes_on)
             owned[self._stream, known.partition] = committed or 0
             placed.append(TopicPartition(self._url.topic, known.partition, read_from))
         with self._lock:
