@@ -52,6 +52,9 @@ class ProcessorMetrics:
         self.rule_calls = Counter("tickcast_rule_calls_total", "Calls of a rule", ["rule"])
         self.rule_rows = Counter("tickcast_rule_rows_total", "Ticks given to a rule", ["rule"])
         self.rule_raised = Counter("tickcast_rule_raised_total", "Ticks on which a rule raised", ["rule"])
+        self.rule_rejects = Counter(
+            "tickcast_rule_rejects_total", "Ticks that a rule refused; in shadow: would have", ["rule", "mode"]
+        )
         self.rule_seconds = Counter("tickcast_rule_seconds_total", "Time in a rule", ["rule"])
         self.breakers_open = Gauge(
             "tickcast_breakers_open", "Breakers that are not closed", ["rule"], multiprocess_mode="mostrecent"

@@ -104,3 +104,15 @@ def test_mistakes_are_one_clear_line(folder, arguments, code, says):
     lines = [line for line in done.stderr.decode().splitlines() if "judged by the built-in screen" not in line]
     assert len(lines) == 1, lines
     assert says in lines[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_rules_in_shadow_change_no_trade_and_are_told_of(folder, workers):
+    (folder / "shadowed.py").write_text(RULES.replace('VWAP")', 'VWAP", shadow=True)', 1))
+    args = ("replay", "ticks.csv", "--output", "-", "--rule-workers", str(workers))
+    live = run_tickcast(*args, "--rules", "desk:rules", cwd=folder)
+    shadow = run_tickcast(*args, "--rules", "shadowed:rules", cwd=folder)
+    refused = sum(b"Too far" in line for line in live.stdout.splitlines())
+    assert refused > 0
+    assert b"Too far" not in shadow.stdout
+    assert f"in shadow, near_vwap would have refused {refused:,}".encode() in shadow.stderr

@@ -311,3 +311,25 @@ def zombie(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+@KINDS
+@pytest.mark.parametrize("fault", ["hang()", "os._exit(1)"])
+async def test_a_rule_in_shadow_that_hangs_or_dies_changes_no_trade(tmp_path, source, fault):
+    shadowed = source.replace('reason="no"', 'reason="no", shadow=True').replace(
+        "check_each\n", "check_each(shadow=True)\n"
+    )
+    live = """
+    @rules.check(reason="odd")
+    def even(ticks):
+        return ticks.instrument % 2 == 0
+"""
+    async with running(tmp_path, shadowed.format(fault=fault) + live) as run:
+        await warm(run)
+        for _ in range(3):
+            verdicts = await run.submit(ticks_of(ALL))
+            assert said(verdicts) == ["odd" if code % 2 else None for code in ALL]
+        assert breakers(run) == [("stuck", "I042")]
+        stuck, even = run.state().rules
+        assert (stuck.mode, stuck.rejects, even.mode) == ("shadow", 0, "live")
+        assert run.state().counters.unavailable == 0

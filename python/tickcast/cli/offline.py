@@ -92,13 +92,15 @@ class _Summary(Protocol):
     undecodable: int
     late: int
     seconds: float
+    shadow: dict[str, int]
 
 
 def _summary_line(summary: _Summary) -> str:
     judged = f"{summary.ticks:,} ticks in {summary.seconds:.2f} s"
     rate = f" ({summary.ticks / summary.seconds:,.0f}/s)" if summary.seconds > 0 else ""
     counts = [f"{name} {getattr(summary, name):,}" for name in ("valid", "invalid", "unknown", "undecodable", "late")]
-    return f"tickcast: {judged}{rate}: {', '.join(counts)}"
+    shadow = "".join(f"\ntickcast: in shadow, {rule} would have refused {n:,}" for rule, n in summary.shadow.items())
+    return f"tickcast: {judged}{rate}: {', '.join(counts)}{shadow}"
 
 
 class _Progress:

@@ -26,7 +26,7 @@ class Board:
         self._writer = writer
         self._metrics = metrics
         self._started_ns = time.time_ns()
-        self._rule_figures: dict[str, tuple[int, int, int, float]] = {}
+        self._rule_figures: dict[str, tuple[int, int, int, float, int]] = {}
         self._lost = 0
         self._respawns = 0
         self.counters = dict.fromkeys(
@@ -88,10 +88,11 @@ class Board:
             metrics.sink_lag.labels(mask(url)).set(sink.lag)
             metrics.sink_up.labels(mask(url)).set(sink.state == "live")
         for rule in rules.rules:
-            calls, rows, raised, seconds = self._rule_figures.get(rule.name, (0, 0, 0, 0.0))
+            calls, rows, raised, seconds, rejects = self._rule_figures.get(rule.name, (0, 0, 0, 0.0, 0))
             metrics.rule_calls.labels(rule.name).inc(rule.calls - calls)
             metrics.rule_rows.labels(rule.name).inc(rule.rows - rows)
             metrics.rule_raised.labels(rule.name).inc(rule.raised - raised)
             metrics.rule_seconds.labels(rule.name).inc(max(0.0, rule.seconds - seconds))
-            self._rule_figures[rule.name] = (rule.calls, rule.rows, rule.raised, rule.seconds)
+            metrics.rule_rejects.labels(rule.name, rule.mode).inc(rule.rejects - rejects)
+            self._rule_figures[rule.name] = (rule.calls, rule.rows, rule.raised, rule.seconds, rule.rejects)
             metrics.breakers_open.labels(rule.name).set(sum(b.rule == rule.name for b in rules.breakers))

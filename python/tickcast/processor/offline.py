@@ -29,6 +29,8 @@ class Summary(msgspec.Struct):
     undecodable: int = 0
     late: int = 0
     seconds: float = 0.0
+    shadow: dict[str, int] = {}
+    """Of each rule in shadow: the ticks it would have refused."""
 
 
 async def replay(  # noqa: PLR0917 (the command's options)
@@ -87,6 +89,7 @@ async def replay(  # noqa: PLR0917 (the command's options)
             summary.valid += valid
             summary.invalid += invalid
         out.flush()
+        summary.shadow = {rule.name: rule.rejects for rule in pipeline.runner.state().rules if rule.mode == "shadow"}
     finally:
         await pipeline.close()
         if output:

@@ -10,7 +10,7 @@ import numpy as np
 from tickcast.rules.breaker import Breaker, Breakers
 from tickcast.rules.names import Names
 from tickcast.rules.notes import STAT_WORDS, STATS
-from tickcast.rules.state import BreakerState, RuleCounters, RulesState, RuleState, WorkerState
+from tickcast.rules.state import BreakerState, Mode, RuleCounters, RulesState, RuleState, WorkerState
 
 if TYPE_CHECKING:
     import asyncio
@@ -99,11 +99,12 @@ class Books:
         totals = [past + sum(words[STATS + place] for words in live) for place, past in enumerate(self._past)]
         rules = []
         for number, info in enumerate(self.declaration.rules, start=1):
-            calls, rows, raised, spent_ns = totals[STAT_WORDS * (number - 1) : STAT_WORDS * number]
-            rejects = int(self._rejects[number])
+            calls, rows, raised, spent_ns, refused = totals[STAT_WORDS * (number - 1) : STAT_WORDS * number]
+            rejects = refused if info.shadow else int(self._rejects[number])
             whole = self.breakers.find(number, None)
             breaker = whole.state if whole else "closed"
-            rules.append(RuleState(info.name, info.kind, calls, rows, raised, spent_ns / 1e9, breaker, rejects))
+            mode: Mode = "shadow" if info.shadow else "live"
+            rules.append(RuleState(info.name, info.kind, calls, rows, raised, spent_ns / 1e9, breaker, rejects, mode))
         names = [info.name for info in self.declaration.rules]
         return RulesState(
             rule_set=self.declaration.label,

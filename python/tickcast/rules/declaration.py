@@ -30,6 +30,8 @@ class RuleInfo(msgspec.Struct, frozen=True):
     reason: str
     """The declared reason of a reject; of per-tick rules: what is said when they reject without giving a reason."""
     asynchronous: bool = False
+    shadow: bool = False
+    """Its verdicts are counted and decide nothing."""
 
 
 class Declaration(msgspec.Struct, frozen=True):
@@ -44,6 +46,11 @@ class Declaration(msgspec.Struct, frozen=True):
     def label(self) -> str:
         """``name@version``, as it stands in the tape."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def shadow(self) -> frozenset[int]:
+        """Numbers, from 1, of the rules whose verdicts decide nothing."""
+        return frozenset(number for number, rule in enumerate(self.rules, start=1) if rule.shadow)
 
     def reasons(self) -> list[str]:
         """Return the reasons known beforehand; free texts of a batch are numbered after them.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tickcast.rules.ruleset import Rule, RuleSet
+    from tickcast.ticks import Ticks
 
 __all__ = ["Judge"]
 
@@ -59,14 +60,14 @@ class Judge:
 
     def judge_now(self, work: Work) -> Run:
         """Judge a batch by a set without ``async`` rules (or a probe of a rule that is not)."""
-        run = Run(work, self.declaration, self._fail_open)
+        run = Run(work, self.declaration, self._fail_open, self.notes)
         for rule in self._wanted(work):
             self._plain(run, rule)
         return run
 
     async def judge(self, work: Work) -> Run:
         """Judge a batch by any set. Call it in the order of the batches, each as a task of its own."""
-        run = Run(work, self.declaration, self._fail_open)
+        run = Run(work, self.declaration, self._fail_open, self.notes)
         if work.only:
             for rule in self._wanted(work):
                 await self._stage(run, rule)
@@ -128,7 +129,7 @@ class Judge:
 
     def _shares(self, run: Run, rule: Rule) -> Iterator[Share]:
         """Yield what to call the rule for: all that stands, or one instrument at a time."""
-        ticks, rows = run.ticks, run.row_numbers()
+        ticks, rows = _asked(run, rule)
         if not len(ticks):
             return
         first_code = int(ticks.instrument[0])
@@ -191,6 +192,19 @@ class Judge:
                 run.raised(rows[place], rule, error)
             finally:
                 notes.leave(index, since)
+
+
+def _asked(run: Run, rule: Rule) -> tuple[Ticks, NDArray[np.intp]]:
+    """Return the ticks that a rule is asked about, and their rows: those that stand.
+
+    Where a rule in shadow is blocked the ticks stand all the same, and are left out here.
+    """
+    ticks, rows = run.ticks, run.row_numbers()
+    if not rule.info.shadow or rule.index not in run.work.blocked:
+        return ticks, rows
+    codes = run.work.blocked[rule.index]
+    open_rows = np.flatnonzero(~np.isin(ticks.instrument, list(codes))) if codes is not None else rows[:0]
+    return ticks.take(open_rows), rows[open_rows]
 
 
 def _read(answer: object, rule: Rule, rows: int) -> Outcome | NDArray[np.float64]:

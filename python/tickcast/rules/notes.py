@@ -42,8 +42,8 @@ AWAIT_TASK: Final = 7  # the task whose `async` rule is being awaited, all of it
 AWAIT_RULE: Final = 8
 AWAIT_CODE: Final = 9
 FLAGS: Final = 16  # one word for each slot: 1 once its task was begun
-STATS: Final = 64  # then STAT_WORDS words for each rule: calls, rows, raised, ns spent in user code
-STAT_WORDS: Final = 4
+STATS: Final = 64  # then STAT_WORDS words for each rule: calls, rows, raised, ns spent in user code, refused in shadow
+STAT_WORDS: Final = 5
 
 MANY: Final = -1
 
@@ -121,3 +121,7 @@ class Notes:
     def count_raised(self, rule: int, rows: int) -> None:
         """Count rows that a rule raised on."""
         self.words[STATS + STAT_WORDS * (rule - 1) + 2] += rows
+
+    def count_refused(self, rule: int, rows: int) -> None:
+        """Count rows that a rule in shadow would have decided on."""
+        self.words[STATS + STAT_WORDS * (rule - 1) + 4] += rows

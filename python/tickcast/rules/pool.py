@@ -341,12 +341,15 @@ class PoolRunner:
                 batch.future.set_result(verdicts)
 
     def _by_policy(self, part: Part) -> None:
-        """Judge a part without any worker: the first rule is the first that can't be asked."""
+        """Judge a part without any worker: the first rule that decides is the first that can't be asked."""
         assert self._books is not None
-        answer = Verdicts.blank(part.size, self._books.declaration)
-        answer.status[:] = UNKNOWN if self._policy == "fail-open" else INVALID
-        answer.rule[:] = 1
-        answer.reason[:] = len(self._books.declaration.rules) + 1
+        declaration = self._books.declaration
+        answer = Verdicts.blank(part.size, declaration)
+        first = next((number for number, rule in enumerate(declaration.rules, 1) if not rule.shadow), None)
+        if first is not None:
+            answer.status[:] = UNKNOWN if self._policy == "fail-open" else INVALID
+            answer.rule[:] = first
+            answer.reason[:] = len(declaration.rules) + first
         self._finish(part, answer, [])
 
     # Hangs.

@@ -90,12 +90,13 @@ class RuleSet:
         rules = tuple(rule.info for rule in self._rules)
         return Declaration(self.name, self.version, rules, self.enrichments)
 
-    def check(self, *, reason: str, name: str | None = None) -> Callable[[F], F]:
+    def check(self, *, reason: str, name: str | None = None, shadow: bool = False) -> Callable[[F], F]:
         """Declare a check over columns: `Ticks` in, a bool mask of shape ``(n,)`` (or an `Outcome`) out, True = passes.
 
         Args:
             reason: What a rejected trade says.
             name: Defaults to the function's.
+            shadow: Count what it would reject, and let it pass.
 
         Raises:
             RuleError: No reason, a name taken twice, a coroutine function.
@@ -105,19 +106,33 @@ class RuleSet:
 
         def declare(function: F) -> F:
             self._columns_only(function, "check")
-            self._add("check", function, name, reason=reason)
+            self._add("check", function, name, reason=reason, shadow=shadow)
             return function
 
         return declare
 
     @overload
-    def check_each(self, function: F, /, *, name: str | None = None, asynchronous: bool | None = None) -> F: ...
+    def check_each(
+        self, function: F, /, *, name: str | None = None, asynchronous: bool | None = None, shadow: bool = False
+    ) -> F: ...
     @overload
     def check_each(
-        self, function: None = None, /, *, name: str | None = None, asynchronous: bool | None = None
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        asynchronous: bool | None = None,
+        shadow: bool = False,
     ) -> Callable[[F], F]: ...
     def check_each(
-        self, function: F | None = None, /, *, name: str | None = None, asynchronous: bool | None = None
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        asynchronous: bool | None = None,
+        shadow: bool = False,
     ) -> F | Callable[[F], F]:
         """Declare a check of single ticks: a `Tick` in, None or the reason of a reject out; may be ``async``.
 
@@ -125,13 +140,14 @@ class RuleSet:
             function: The check, when used without parentheses.
             name: Defaults to the function's.
             asynchronous: Set it where a plain function returns an awaitable; None: seen from the function.
+            shadow: Count what it would reject, and let it pass.
 
         Raises:
             RuleError: A name taken twice, something that can't be called.
         """
 
         def declare(function: F) -> F:
-            self._add("check_each", function, name, asynchronous=asynchronous)
+            self._add("check_each", function, name, asynchronous=asynchronous, shadow=shadow)
             return function
 
         return declare if function is None else declare(function)
@@ -165,6 +181,7 @@ class RuleSet:
         enrich: Mapping[str, str] | Iterable[str] | None = None,
         vwap_as: str | None = None,
         asynchronous: bool | None = None,
+        shadow: bool = False,
     ) -> F:
         """Take in an existing function of one tick, unchanged; it may be ``async``, or a method.
 
@@ -179,11 +196,18 @@ class RuleSet:
                 of the class that its return annotation names (dataclass, TypedDict, NamedTuple, msgspec), if any.
             vwap_as: Keep the result's own ``vwap_20m`` as an enrichment of this name. None: it is ignored.
             asynchronous: Set it where a plain function returns an awaitable; None: seen from the function.
+            shadow: Count what it would reject, and let it pass; it gives no enrichments then.
 
         Raises:
-            RuleError: A name taken twice or reserved, something that can't be called.
+            RuleError: A name taken twice or reserved, something that can't be called, enrichments of a rule in shadow.
         """
-        if enrich is None:
+        if shadow and (enrich is not None or vwap_as is not None):
+            raise RuleError(
+                f"{_name_of(function)!r} is in shadow, so it can give no enrichments: leave out shadow or them"
+            )
+        if shadow:
+            units = {}
+        elif enrich is None:
             units = dict.fromkeys(_numeric_fields(function), "")
         elif isinstance(enrich, Mapping):
             units = dict(enrich)
@@ -192,7 +216,7 @@ class RuleSet:
         columns = {field: (field, unit) for field, unit in units.items()}
         if vwap_as is not None:
             columns["vwap_20m"] = (vwap_as, "")
-        self._add("adopt", function, name, columns=columns, asynchronous=asynchronous)
+        self._add("adopt", function, name, columns=columns, asynchronous=asynchronous, shadow=shadow)
         return function
 
     def _columns_only(self, function: Callable[..., Any], kind: str) -> None:
@@ -209,6 +233,7 @@ class RuleSet:
         reason: str | None = None,
         columns: Mapping[str, tuple[str, str]] | None = None,
         asynchronous: bool | None = None,
+        shadow: bool = False,
     ) -> None:
         """Check everything, then add the rule; ``columns`` is field of the result -> (enrichment, unit)."""
         if not callable(function):
@@ -222,9 +247,9 @@ class RuleSet:
             raise RuleError(f"rule set {self.name!r} has a rule {name!r} already")
         if len(self._rules) >= _MAX_RULES:
             raise RuleError(f"rule set {self.name!r} has more than {_MAX_RULES} rules")
-        info = RuleInfo(
-            name, kind, reason or f"Rejected by {name}", _is_async(function) if asynchronous is None else asynchronous
-        )
+        if asynchronous is None:
+            asynchronous = _is_async(function)
+        info = RuleInfo(name, kind, reason or f"Rejected by {name}", asynchronous, shadow)
         fields = self._add_columns(columns or {})
         self._rules.append(Rule(len(self._rules) + 1, info, function, fields))
         self._modules.add(getattr(function, "__module__", None) or type(function).__module__)
@@ -255,7 +280,7 @@ class RuleSet:
             if path and Path(path).is_file():  # an extension module counts by the bytes of its library
                 digest.update(Path(path).read_bytes())
         for rule in self._rules:
-            digest.update(f"{rule.info.kind} {rule.info.name}\n".encode())
+            digest.update(f"{rule.info.kind} {rule.info.name}{' shadow' * rule.info.shadow}\n".encode())
             if not _has_file(rule.function):
                 digest.update(getattr(getattr(rule.function, "__code__", None), "co_code", b""))
         return digest.hexdigest()[:12]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tickcast.rules.declaration import Declaration
+    from tickcast.rules.notes import Notes
     from tickcast.rules.ruleset import Rule
     from tickcast.ticks import Ticks
 
@@ -80,11 +81,24 @@ class Run:
         work: The batch.
         declaration: Of the rule set.
         fail_open: The policy for rules that are not available: True UNKNOWN, False INVALID.
+        notes: Where to count what rules in shadow would have refused.
     """
 
-    __slots__ = ("_rules", "_texts", "_unavailable", "late", "rows", "task", "ticks", "verdicts", "work")
+    __slots__ = (
+        "_notes",
+        "_rules",
+        "_shadow",
+        "_texts",
+        "_unavailable",
+        "late",
+        "rows",
+        "task",
+        "ticks",
+        "verdicts",
+        "work",
+    )
 
-    def __init__(self, work: Work, declaration: Declaration, fail_open: bool) -> None:
+    def __init__(self, work: Work, declaration: Declaration, fail_open: bool, notes: Notes) -> None:
         self.work = work
         self.task = work.task
         self.ticks = work.ticks
@@ -97,6 +111,8 @@ class Run:
         self._rules = len(declaration.rules)
         self._texts: dict[str, int] = {}
         self._unavailable = UNKNOWN if fail_open else INVALID
+        self._shadow = declaration.shadow
+        self._notes = notes
 
     def row_numbers(self) -> NDArray[np.intp]:
         """Return the row numbers of the ticks that still stand."""
@@ -104,6 +120,8 @@ class Run:
 
     def reject(self, rows: NDArray[np.intp], rule: int, observed: F64 | None = None, limit: F64 | None = None) -> None:
         """Call rows INVALID for the rule's declared reason."""
+        if self._counted_only(rule, len(rows)):
+            return
         verdicts = self.verdicts
         verdicts.status[rows] = INVALID
         verdicts.rule[rows] = rule
@@ -114,6 +132,8 @@ class Run:
 
     def reject_row(self, row: int, rule: int, reason: str | None, status: int = INVALID) -> None:
         """Call one row INVALID (or UNKNOWN) for a reason of its own, or the declared one."""
+        if self._counted_only(rule, 1):
+            return
         verdicts = self.verdicts
         verdicts.status[row] = status
         verdicts.rule[row] = rule
@@ -121,13 +141,17 @@ class Run:
 
     def raised(self, rows: NDArray[np.intp] | int, rule: Rule, error: BaseException) -> None:
         """Call rows INVALID because the rule raised on them."""
+        if self._counted_only(rule.index, np.size(rows)):
+            return
         verdicts = self.verdicts
         verdicts.status[rows] = INVALID
         verdicts.rule[rows] = rule.index
         verdicts.reason[rows] = self._text(f"Processing error: {rule.info.name}: {message_of(error)}")
 
     def unavailable(self, rows: NDArray[np.intp] | int, rule: int) -> None:
-        """Judge rows by policy: the rule could not be asked."""
+        """Judge rows by policy: the rule could not be asked. One in shadow is missed by nobody."""
+        if rule in self._shadow:
+            return
         verdicts = self.verdicts
         verdicts.status[rows] = self._unavailable
         verdicts.rule[rows] = rule
@@ -141,6 +165,13 @@ class Run:
             if not isinstance(answer, str) or not answer:
                 raise TypeError(f"expected None or a reason, was {answer!r:.100}{_await_hint(answer)}")
             self.reject_row(row, rule.index, _clean(answer))
+
+    def _counted_only(self, rule: int, rows: int) -> bool:
+        """Count what a rule in shadow would have decided; return whether it is in shadow."""
+        if rule not in self._shadow:
+            return False
+        self._notes.count_refused(rule, rows)
+        return True
 
     def settle(self) -> None:
         """Leave out of `ticks` what no longer stands."""

@@ -6,9 +6,11 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["BreakerState", "RuleCounters", "RuleState", "RulesState", "WorkerState"]
+__all__ = ["BreakerState", "Mode", "RuleCounters", "RuleState", "RulesState", "WorkerState"]
 
 Breaker = Literal["closed", "open", "half-open"]
+Mode = Literal["live", "shadow"]
+"""Whether a rule's verdicts decide, or are only counted."""
 
 
 class WorkerState(msgspec.Struct, rename="camel"):
@@ -35,7 +37,11 @@ class RuleState(msgspec.Struct, rename="camel"):
     breaker: Breaker
     """Of the whole rule; breakers of single instruments are listed apart."""
     rejects: int = 0
-    """Ticks that it decided on: refused, or judged by policy because it was unavailable."""
+    """Ticks that it decided on: refused, or judged by policy because it was unavailable.
+
+    In shadow: those it would have refused.
+    """
+    mode: Mode = "live"
 
 
 class BreakerState(msgspec.Struct, rename="camel"):

@@ -101,7 +101,8 @@ export interface RuleRow {
   readonly seconds?: number;
   readonly breaker?: "closed" | "open" | "half-open";
   readonly rejects?: number;
-  readonly mode?: string;
+  /** Whether what it says decides, or is only counted. */
+  readonly mode?: "live" | "shadow";
 }
 
 export interface BreakerRow {

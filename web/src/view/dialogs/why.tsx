@@ -11,7 +11,7 @@ import {
   formatVwap,
   NONE,
 } from "../../base/format.ts";
-import type { Rejudged, Why } from "../api.ts";
+import type { Rejudged, RulesAnswer, Why } from "../api.ts";
 import { type App, api, routeHash } from "../app.ts";
 import { icons } from "../parts/icons.tsx";
 import { statusText } from "../parts/tradeCells.ts";
@@ -115,6 +115,11 @@ function Fact({ name, children }: { name: string; children: preact.ComponentChil
 
 /** The first failure gives the reason, so what stood before it passed and what stands after it was not asked. */
 function Outcomes({ why }: { why: Why }) {
+  const { value: now } = useApi<RulesAnswer>("rules").value;
+  // Which are in shadow is known of the rule set of now alone.
+  const shadow = new Set(
+    now?.ruleSet === why.ruleSet ? now?.rules.filter((rule) => rule.mode === "shadow").map((rule) => rule.name) : [],
+  );
   const checks = ["screen", ...why.rules];
   const failed = why.rule === null ? -1 : checks.indexOf(why.rule);
   return (
@@ -142,7 +147,9 @@ function Outcomes({ why }: { why: Why }) {
                   : "refused"
                 : failed >= 0 && i > failed
                   ? "not asked"
-                  : "passed";
+                  : shadow.has(name)
+                    ? "in shadow"
+                    : "passed";
             return (
               <tr key={name} data-outcome={outcome}>
                 <th scope="row">{name}</th>
@@ -154,7 +161,10 @@ function Outcomes({ why }: { why: Why }) {
           })}
         </tbody>
       </table>
-      <p class="hint">The tape keeps observed value and limit of the rule that refused.</p>
+      <p class="hint">
+        The tape keeps observed value and limit of the rule that refused
+        {shadow.size > 0 && ", and nothing of rules in shadow, which decide nothing"}.
+      </p>
     </>
   );
 }

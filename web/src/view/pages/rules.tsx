@@ -93,7 +93,8 @@ export function RulesPage({ app }: { app: App }) {
       </section>
       <p class="hint">
         Times are of the rule's own code, since the processor started; the share of a CPU is of the last seconds, over
-        all workers. The version stands behind the name of the rule set: of its source where it has none of its own.
+        all workers. What a rule in shadow says is counted and decides nothing. The version stands behind the name of
+        the rule set: of its source where it has none of its own.
       </p>
     </div>
   );
@@ -102,6 +103,7 @@ export function RulesPage({ app }: { app: App }) {
 function Rule({ rule, share }: { rule: RuleRow; share: number | undefined }) {
   const { seconds = 0, rows = 0, calls = 0 } = rule;
   const breaker = rule.breaker ?? "closed";
+  const { mode } = rule;
   return (
     <tr data-testid="rule" data-rule={rule.name}>
       <th scope="row">
@@ -117,14 +119,19 @@ function Rule({ rule, share }: { rule: RuleRow; share: number | undefined }) {
         <span class="meter-text">{share === undefined ? NONE : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`}</span>
       </td>
       <td class="right">{formatCount(rows)}</td>
-      <td class="right">{rule.rejects === undefined ? NONE : formatCount(rule.rejects)}</td>
+      <td class="right" data-testid="rule-rejects">
+        {rule.rejects === undefined ? NONE : formatCount(rule.rejects)}
+        {mode === "shadow" && <small> would be</small>}
+      </td>
       <td class="right" data-alert={(rule.raised ?? 0) > 0}>
         {formatCount(rule.raised ?? 0)}
       </td>
       <td>
         <span data-breaker={breaker}>{breaker}</span>
       </td>
-      <td>{rule.mode ?? "live"}</td>
+      <td>
+        <span data-mode={mode}>{mode ?? NONE}</span>
+      </td>
     </tr>
   );
 }
