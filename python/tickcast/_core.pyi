@@ -179,8 +179,12 @@ class Judge:
             ConfigError: A column has another length.
             ValueError: The batch has been settled already.
         """
-    def keep_horizons(self) -> None:
-        """Begin to keep `horizons`, for sources that can be read again; before the first batch."""
+    def keep_horizons(self, lookback_ns: int = 0) -> None:
+        """Begin to keep `horizons`, for sources that can be read again; before the first batch.
+
+        Args:
+            lookback_ns: How far back rules look, ns; 0: they don't.
+        """
     def horizons(self) -> list[tuple[int, int, int, int]]:
         """Return from where each source partition would have to be read again to have the windows as they are now.
 
@@ -342,8 +346,16 @@ class TapeWriter:
         """Put the status board up; at most 64 KiB."""
     def hold(self, name: str) -> Hold:
         """Return a holding cursor: what it has not confirmed is not overwritten."""
-    def refill(self, judge: Judge) -> int:
-        """Refill the judge's windows with what the tape holds; return how many ticks that were."""
+    def refill(self, judge: Judge, lookback_ns: int = 0) -> tuple[int, Pending]:
+        """Refill the judge's windows with what the tape holds.
+
+        Args:
+            judge: Its windows are empty.
+            lookback_ns: How far back rules look, ns; 0: they don't.
+
+        Returns:
+            How many ticks that were, and those of the last ``lookback_ns``: for rules to see, they can't be settled.
+        """
     def close(self) -> None:
         """End in order and let go of the lock."""
 

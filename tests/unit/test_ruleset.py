@@ -137,3 +137,29 @@ def test_version_is_a_hash_of_the_source_and_of_what_is_declared(tmp_path, monke
     assert versions[0] == versions[1] != versions[2]
     assert len(versions[0]) == 12
     assert tc.RuleSet("x", version="1.2").version == "1.2"
+
+
+def test_the_longest_lookback_is_that_of_the_set():
+    rules = tc.RuleSet("memory")
+    rules.check(reason="no", lookback="5m")(lambda_named("brief"))
+    rules.check_each(lookback="1h30m")(lambda_named("long"))
+    rules.enrich("column", lookback="90s")(lambda_named("column"))
+    rules.adopt(lambda_named("adopted"), lookback="1m")
+    rules.check(reason="no")(lambda_named("none"))
+    minutes = [rule.lookback_ns / 60e9 for rule in rules.declaration().rules]
+    assert minutes == [5, 90, 1.5, 1, 0]
+    assert rules.declaration().lookback_ns == 90 * 60 * 10**9
+
+
+@pytest.mark.parametrize("lookback", ["soon", "5", "", "400y"])
+def test_a_lookback_that_is_no_duration_is_refused(lookback):
+    with pytest.raises(RuleError, match=r"lookback of rule 'brief' must be a duration"):
+        tc.RuleSet("memory").check(reason="no", lookback=lookback)(lambda_named("brief"))
+
+
+def lambda_named(name):
+    def function(ticks):
+        return ticks.price > 0
+
+    function.__name__ = name
+    return function

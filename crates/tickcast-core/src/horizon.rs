@@ -4,6 +4,8 @@
 //! of offsets with the newest time in each. A stretch is needed while an instrument of the partition may hold one of
 //! its ticks. What is answered may be lower than need be, never higher.
 //!
+//! Rules that remember earlier ticks are shown them again too: all of a lookback, by the clock of the partition.
+//!
 //! An instrument that has been silent for longer than ticks are held, by the clock of its partition, needs nothing: a
 //! tick that is late by less than `hold - window` can't reach what it holds.
 
@@ -49,12 +51,19 @@ pub struct Horizon {
 /// The stretches of all source partitions, and which partition each instrument came from last.
 #[derive(Debug, Default)]
 pub(crate) struct Horizons {
+    /// How far back rules look, ns; 0: they don't.
+    lookback_ns: i64,
     partitions: Vec<Partition>,
     /// Index of the partition, by the judge's code of the instrument.
     homes: Vec<Option<u32>>,
 }
 
 impl Horizons {
+    /// Returns horizons for rules that look so far back.
+    pub fn new(lookback_ns: i64) -> Self {
+        Horizons { lookback_ns, ..Horizons::default() }
+    }
+
     /// Returns the index of a partition.
     fn index(&mut self, stream: u32, number: u16) -> usize {
         let known = self.partitions.iter().position(|p| (p.stream, p.number) == (stream, number));
@@ -130,6 +139,12 @@ impl Horizons {
             let Some((oldest_ns, newest_ns)) = span(code as u32) else { continue };
             if newest_ns > self.partitions[home].clock_ns.saturating_sub(hold_ns) {
                 needed[home] = Some(needed[home].map_or(oldest_ns, |found| found.min(oldest_ns)));
+            }
+        }
+        if self.lookback_ns > 0 {
+            for (needed, partition) in needed.iter_mut().zip(&self.partitions) {
+                let seen_ns = partition.clock_ns.saturating_sub(self.lookback_ns);
+                *needed = Some(needed.map_or(seen_ns, |found| found.min(seen_ns)));
             }
         }
         let of = |(partition, needed_ns): (&mut Partition, Option<i64>)| {

@@ -205,7 +205,8 @@ impl Judge {
         p
     }
 
-    /// Takes a trade of an earlier life of the tape into the windows.
+    /// Takes a trade of an earlier life of the tape into the windows, and lays it out for the rules in `seen`.
+    #[allow(clippy::too_many_arguments, reason = "one for each column of the tape")]
     pub fn refill(
         &mut self,
         instrument_id: &str,
@@ -214,19 +215,30 @@ impl Judge {
         timestamp_ns: i64,
         valid: bool,
         at: Position,
+        seen: Option<&mut Pending>,
     ) {
         let code = self.names.intern(instrument_id);
         if let Some(horizons) = &mut self.horizons {
             horizons.note_tick(at.stream, at.partition, at.offset, timestamp_ns, code);
         }
-        let ticket = self.windows.enter(code, price, volume, timestamp_ns).ticket;
-        self.windows.settle(code, ticket, valid);
+        let entered = self.windows.enter(code, price, volume, timestamp_ns);
+        self.windows.settle(code, entered.ticket, valid);
         self.event_clock_ns = self.event_clock_ns.max(timestamp_ns);
+        if let Some(seen) = seen {
+            seen.passed.push(seen.passed.len() as u32);
+            seen.price.push(price);
+            seen.volume.push(volume);
+            seen.timestamp_ns.push(timestamp_ns);
+            seen.instrument.push(code as i32);
+            seen.rules_vwap.push(entered.rules_vwap);
+            seen.event_clock_ns.push(self.event_clock_ns);
+        }
     }
 
-    /// Begins to keep the [`Judge::horizons`] of what enters: for sources that can be read again.
-    pub fn keep_horizons(&mut self) {
-        self.horizons.get_or_insert_default();
+    /// Begins to keep the [`Judge::horizons`] of what enters: for sources that can be read again, and for rules that
+    /// look back by `lookback_ns` (0: they don't).
+    pub fn keep_horizons(&mut self, lookback_ns: i64) {
+        self.horizons.get_or_insert_with(|| Horizons::new(lookback_ns));
     }
 
     /// From where each source partition would have to be read again to have the windows as they are now.

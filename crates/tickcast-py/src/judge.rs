@@ -112,8 +112,9 @@ impl PyJudge {
     }
 
     /// Begins to keep the horizons of what enters: for sources that can be read again.
-    fn keep_horizons(&self) -> PyResult<()> {
-        lock(&self.0)?.keep_horizons();
+    #[pyo3(signature = (lookback_ns=0))]
+    fn keep_horizons(&self, lookback_ns: i64) -> PyResult<()> {
+        lock(&self.0)?.keep_horizons(lookback_ns);
         Ok(())
     }
 
@@ -188,6 +189,12 @@ pub struct PyPending {
 }
 
 impl PyPending {
+    /// Shows what is only for the rules to see, and can't be settled.
+    pub fn only_seen(pending: Pending) -> Self {
+        let shown = Self::new(pending, now_ns());
+        PyPending { inner: Mutex::new(None), ..shown }
+    }
+
     fn new(mut pending: Pending, begun_ns: i64) -> Self {
         let shown = Arc::new(Shown {
             price: std::mem::take(&mut pending.price),

@@ -4,7 +4,7 @@ use crate::batch::PositionTuple;
 use crate::columns::{self, TradeColumns};
 use crate::error::to_py;
 use crate::frames::{self, Counts, FrameNames};
-use crate::judge::{PyJudge, PyJudged, lock};
+use crate::judge::{PyJudge, PyJudged, PyPending, lock};
 use crate::messages::{self, Dictionaries, Outbox, Shown};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 use tickcast_core::decode::Format;
-use tickcast_core::judge::Judge;
+use tickcast_core::judge::{Judge, Pending};
 use tickcast_core::position::Position;
 use tickcast_core::tape::{Enrichment, Followed, Hold, Read, Run, TapeOptions, TapeReader, TapeWriter, flags};
 use tickcast_core::trade::Status;
@@ -163,9 +163,14 @@ impl PyTapeWriter {
         })
     }
 
-    /// Refills the judge's windows with what the tape still holds; returns how many ticks that were.
-    fn refill(&self, py: Python<'_>, judge: &PyJudge) -> PyResult<u64> {
-        py.detach(|| refill(&self.with(|w| Ok(w.reader()))?, &mut *lock(&judge.0)?))
+    /// Refills the judge's windows with what the tape still holds; returns how many ticks that were, and those of the
+    /// last `lookback_ns`, for rules to see again.
+    #[pyo3(signature = (judge, lookback_ns=0))]
+    fn refill(&self, py: Python<'_>, judge: &PyJudge, lookback_ns: i64) -> PyResult<(u64, PyPending)> {
+        py.detach(|| {
+            let (ticks, seen) = refill(&self.with(|w| Ok(w.reader()))?, &mut *lock(&judge.0)?, lookback_ns)?;
+            Ok((ticks, PyPending::only_seen(seen)))
+        })
     }
 
     /// Ends in order and lets go of the lock; the writer can't be used any more.
@@ -189,9 +194,11 @@ fn unless_held(
     }
 }
 
-fn refill(reader: &TapeReader, judge: &mut Judge) -> PyResult<u64> {
+fn refill(reader: &TapeReader, judge: &mut Judge, lookback_ns: i64) -> PyResult<(u64, Pending)> {
     let instruments = reader.instruments(0);
     let mut run = Run::default();
+    let mut seen = Pending::default();
+    let seen_from_ns = if lookback_ns > 0 { newest_ns(reader).saturating_sub(lookback_ns) } else { i64::MAX };
     let (mut from, mut ticks) = (reader.oldest(), 0);
     while from <= reader.head() {
         match reader.read(from, reader.head().min(from + 4095), &mut run) {
@@ -208,6 +215,7 @@ fn refill(reader: &TapeReader, judge: &mut Judge) -> PyResult<u64> {
                             r.timestamp_ns(),
                             r.status() == Status::Valid,
                             r.id().position(),
+                            (r.timestamp_ns() > seen_from_ns).then_some(&mut seen),
                         );
                         ticks += 1;
                     }
@@ -216,7 +224,25 @@ fn refill(reader: &TapeReader, judge: &mut Judge) -> PyResult<u64> {
             }
         }
     }
-    Ok(ticks)
+    Ok((ticks, seen))
+}
+
+/// The largest time of a trade that passed the screen, ns; the least there is where the tape has none.
+fn newest_ns(reader: &TapeReader) -> i64 {
+    let mut run = Run::default();
+    let (mut from, mut newest) = (reader.oldest(), i64::MIN);
+    while from <= reader.head() {
+        from = match reader.read(from, reader.head().min(from + 4095), &mut run) {
+            Read::Overrun { oldest } => oldest,
+            Read::Hole { to } => to + 1,
+            Read::Done { to } => {
+                let times = run.iter().filter(|r| r.flags() & flags::SCREENED != 0).map(|r| r.timestamp_ns());
+                newest = times.max().map_or(newest, |found| found.max(newest));
+                to + 1
+            }
+        };
+    }
+    newest
 }
 
 /// A sink's cursor on the tape.

@@ -53,7 +53,7 @@ class Processor:
         self._run = RunDir(config.run_dir)
         self._pipeline = pipeline
         self._metrics = ProcessorMetrics()
-        self._source: Source = open_source(config)
+        self._source: Source = open_source(config, pipeline.declaration.lookback_ns)
         self._writer = self._take_tape_up()
         self._letters = DeadLetters(config.dead_letters_path, post=open_post(config.dead_letters, config.kafka_options))
         self._progress = Progress(self._writer.head, self._writer.positions)
@@ -149,12 +149,19 @@ class Processor:
         await asyncio.to_thread(self._writer.close)
 
     async def _refill(self) -> int:
-        """Refill the windows from the tape; a log does it itself, for the partitions that it is given."""
+        """Refill the windows from the tape, and show the rules again what they remember.
+
+        A log does it itself, for the partitions that it is given.
+        """
+        lookback_ns = self._pipeline.declaration.lookback_ns
         if self._source.positioned:
-            self._pipeline.judge.keep_horizons()
+            self._pipeline.judge.keep_horizons(lookback_ns)
         if isinstance(self._source, LogSource):
             return 0
-        return await asyncio.to_thread(self._writer.refill, self._pipeline.judge)
+        ticks, seen = await asyncio.to_thread(self._writer.refill, self._pipeline.judge, lookback_ns)
+        if len(seen):
+            await self._pipeline.judging.submit(seen)  # they are on the tape: what is said of them now does not count
+        return ticks
 
     async def _stream(self) -> None:
         """Read, judge and put on the tape, until the source ends; then stay, for clients' ticks."""

@@ -32,6 +32,8 @@ class RuleInfo(msgspec.Struct, frozen=True):
     asynchronous: bool = False
     shadow: bool = False
     """Its verdicts are counted and decide nothing."""
+    lookback_ns: int = 0
+    """It remembers ticks of so long a time, ns: after a start they are shown to it again."""
 
 
 class Declaration(msgspec.Struct, frozen=True):
@@ -46,6 +48,11 @@ class Declaration(msgspec.Struct, frozen=True):
     def label(self) -> str:
         """``name@version``, as it stands in the tape."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def lookback_ns(self) -> int:
+        """How far back the rules remember ticks, ns; 0: none does."""
+        return max((rule.lookback_ns for rule in self.rules), default=0)
 
     @property
     def shadow(self) -> frozenset[int]:

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar, overload
 
 from tickcast.errors import RuleError
 from tickcast.rules.declaration import Declaration, Enrichment, Kind, RuleInfo
+from tickcast.units import parse_duration_ns
 
 __all__ = ["RESERVED", "Rule", "RuleSet"]
 
@@ -90,13 +91,16 @@ class RuleSet:
         rules = tuple(rule.info for rule in self._rules)
         return Declaration(self.name, self.version, rules, self.enrichments)
 
-    def check(self, *, reason: str, name: str | None = None, shadow: bool = False) -> Callable[[F], F]:
+    def check(
+        self, *, reason: str, name: str | None = None, shadow: bool = False, lookback: str | None = None
+    ) -> Callable[[F], F]:
         """Declare a check over columns: `Ticks` in, a bool mask of shape ``(n,)`` (or an `Outcome`) out, True = passes.
 
         Args:
             reason: What a rejected trade says.
             name: Defaults to the function's.
             shadow: Count what it would reject, and let it pass.
+            lookback: How far back it remembers ticks, such as ``5m``: after a start they are shown to it again.
 
         Raises:
             RuleError: No reason, a name taken twice, a coroutine function.
@@ -106,14 +110,21 @@ class RuleSet:
 
         def declare(function: F) -> F:
             self._columns_only(function, "check")
-            self._add("check", function, name, reason=reason, shadow=shadow)
+            self._add("check", function, name, reason=reason, shadow=shadow, lookback=lookback)
             return function
 
         return declare
 
     @overload
     def check_each(
-        self, function: F, /, *, name: str | None = None, asynchronous: bool | None = None, shadow: bool = False
+        self,
+        function: F,
+        /,
+        *,
+        name: str | None = None,
+        asynchronous: bool | None = None,
+        shadow: bool = False,
+        lookback: str | None = None,
     ) -> F: ...
     @overload
     def check_each(
@@ -124,6 +135,7 @@ class RuleSet:
         name: str | None = None,
         asynchronous: bool | None = None,
         shadow: bool = False,
+        lookback: str | None = None,
     ) -> Callable[[F], F]: ...
     def check_each(
         self,
@@ -133,6 +145,7 @@ class RuleSet:
         name: str | None = None,
         asynchronous: bool | None = None,
         shadow: bool = False,
+        lookback: str | None = None,
     ) -> F | Callable[[F], F]:
         """Declare a check of single ticks: a `Tick` in, None or the reason of a reject out; may be ``async``.
 
@@ -141,23 +154,25 @@ class RuleSet:
             name: Defaults to the function's.
             asynchronous: Set it where a plain function returns an awaitable; None: seen from the function.
             shadow: Count what it would reject, and let it pass.
+            lookback: How far back it remembers ticks, such as ``5m``: after a start they are shown to it again.
 
         Raises:
             RuleError: A name taken twice, something that can't be called.
         """
 
         def declare(function: F) -> F:
-            self._add("check_each", function, name, asynchronous=asynchronous, shadow=shadow)
+            self._add("check_each", function, name, asynchronous=asynchronous, shadow=shadow, lookback=lookback)
             return function
 
         return declare if function is None else declare(function)
 
-    def enrich(self, name: str, unit: str = "") -> Callable[[F], F]:
+    def enrich(self, name: str, unit: str = "", *, lookback: str | None = None) -> Callable[[F], F]:
         """Declare a further column of the trade: `Ticks` in, numbers of shape ``(n,)`` out.
 
         Args:
             name: The column's name, an identifier of at most 64 characters; none of the trade's own keys.
             unit: Unit of the values, as shown to people.
+            lookback: How far back it remembers ticks, such as ``5m``: after a start they are shown to it again.
 
         Raises:
             RuleError: A name taken twice or reserved, a coroutine function.
@@ -168,7 +183,8 @@ class RuleSet:
         def declare(function: F) -> F:
             self._columns_only(function, "enrich")
             own_name = _name_of(function)
-            self._add("enrich", function, name if own_name == "<lambda>" else own_name, columns={name: (name, unit)})
+            rule_name = name if own_name == "<lambda>" else own_name
+            self._add("enrich", function, rule_name, columns={name: (name, unit)}, lookback=lookback)
             return function
 
         return declare
@@ -182,6 +198,7 @@ class RuleSet:
         vwap_as: str | None = None,
         asynchronous: bool | None = None,
         shadow: bool = False,
+        lookback: str | None = None,
     ) -> F:
         """Take in an existing function of one tick, unchanged; it may be ``async``, or a method.
 
@@ -197,6 +214,7 @@ class RuleSet:
             vwap_as: Keep the result's own ``vwap_20m`` as an enrichment of this name. None: it is ignored.
             asynchronous: Set it where a plain function returns an awaitable; None: seen from the function.
             shadow: Count what it would reject, and let it pass; it gives no enrichments then.
+            lookback: How far back it remembers ticks, such as ``5m``: after a start they are shown to it again.
 
         Raises:
             RuleError: A name taken twice or reserved, something that can't be called, enrichments of a rule in shadow.
@@ -216,7 +234,7 @@ class RuleSet:
         columns = {field: (field, unit) for field, unit in units.items()}
         if vwap_as is not None:
             columns["vwap_20m"] = (vwap_as, "")
-        self._add("adopt", function, name, columns=columns, asynchronous=asynchronous, shadow=shadow)
+        self._add("adopt", function, name, columns=columns, asynchronous=asynchronous, shadow=shadow, lookback=lookback)
         return function
 
     def _columns_only(self, function: Callable[..., Any], kind: str) -> None:
@@ -234,6 +252,7 @@ class RuleSet:
         columns: Mapping[str, tuple[str, str]] | None = None,
         asynchronous: bool | None = None,
         shadow: bool = False,
+        lookback: str | None = None,
     ) -> None:
         """Check everything, then add the rule; ``columns`` is field of the result -> (enrichment, unit)."""
         if not callable(function):
@@ -249,7 +268,8 @@ class RuleSet:
             raise RuleError(f"rule set {self.name!r} has more than {_MAX_RULES} rules")
         if asynchronous is None:
             asynchronous = _is_async(function)
-        info = RuleInfo(name, kind, reason or f"Rejected by {name}", asynchronous, shadow)
+        lookback_ns = _lookback_ns(name, lookback)
+        info = RuleInfo(name, kind, reason or f"Rejected by {name}", asynchronous, shadow, lookback_ns)
         fields = self._add_columns(columns or {})
         self._rules.append(Rule(len(self._rules) + 1, info, function, fields))
         self._modules.add(getattr(function, "__module__", None) or type(function).__module__)
@@ -284,6 +304,15 @@ class RuleSet:
             if not _has_file(rule.function):
                 digest.update(getattr(getattr(rule.function, "__code__", None), "co_code", b""))
         return digest.hexdigest()[:12]
+
+
+def _lookback_ns(name: str, lookback: str | None) -> int:
+    if lookback is None:
+        return 0
+    try:
+        return parse_duration_ns(lookback)
+    except (TypeError, ValueError) as error:
+        raise RuleError(f"lookback of rule {name!r} {error}") from None
 
 
 def _has_file(function: Callable[..., Any]) -> bool:

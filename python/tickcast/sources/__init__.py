@@ -13,8 +13,12 @@ from tickcast.sources.sim import SimSource
 __all__ = ["LogSource", "Position", "Source", "SourceState", "open_source"]
 
 
-def open_source(config: Config) -> Source:
+def open_source(config: Config, lookback_ns: int = 0) -> Source:
     """Return the source that the configuration names; it connects when it is opened.
+
+    Args:
+        config: The configuration.
+        lookback_ns: How far back the rules remember ticks, ns.
 
     Raises:
         ConfigError: The URL is wrong.
@@ -33,10 +37,10 @@ def open_source(config: Config) -> Source:
         case urls.Grpc():
             raise ConfigError(f"source: {urls.mask(config.source)} gives trades that are judged already, not ticks")
         case urls.Kafka():
-            return kafka_source(config, url)
+            return kafka_source(config, url, lookback_ns)
 
 
-def kafka_source(config: Config, url: urls.Kafka) -> Source:
+def kafka_source(config: Config, url: urls.Kafka, lookback_ns: int) -> Source:
     """Return a Kafka source; its client is an optional part, and imported only here.
 
     Raises:
@@ -49,7 +53,8 @@ def kafka_source(config: Config, url: urls.Kafka) -> Source:
         raise ConfigError(f"source: kafka:// needs an optional part: pip install 'tickcast[kafka]' ({error})") from None
     instance, memory = instance_name(config.run_dir), RunDir(config.run_dir).ownership
     scale = scales(config, url.volume_scale)
-    return KafkaSource(url, config.kafka_options, instance, memory, config.window.hold_ns, *scale)
+    reach_ns = max(config.window.hold_ns, lookback_ns)
+    return KafkaSource(url, config.kafka_options, instance, memory, reach_ns, *scale)
 
 
 def scales(config: Config, of_source: int | None) -> tuple[int, dict[str, int]]:

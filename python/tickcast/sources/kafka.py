@@ -49,8 +49,8 @@ MOST_MESSAGES, MOST_BYTES = 65_536, 64 * 1024 * 1024
 BYTES_PER_ROW = 40
 """No tick is much shorter: bounds the rows of a batch before it is decoded."""
 RETRY_S = 1.0
-WINDOWS_DEEP = 2
-"""How many holds before the first message the log is read where no commit says it."""
+REACHES_BACK = 2
+"""How many reaches before the first message the log is read where no commit says it."""
 
 
 class Shelf:
@@ -83,7 +83,7 @@ class KafkaSource:
         options: Settings of librdkafka.
         instance: Name of this member for ever.
         memory: File in which it is remembered which partitions were owned.
-        hold_ns: How long windows hold ticks, ns.
+        reach_ns: How far back windows and rules need ticks, ns.
         volume_scale: Volumes are multiplied by this power of ten.
         scales: Scales of single instruments.
     """
@@ -97,11 +97,11 @@ class KafkaSource:
         options: dict[str, str],
         instance: str,
         memory: Path,
-        hold_ns: int,
+        reach_ns: int,
         volume_scale: int,
         scales: dict[str, int],
     ) -> None:
-        self._url, self._options, self._instance, self._hold_ns = url, options, instance, hold_ns
+        self._url, self._options, self._instance, self._reach_ns = url, options, instance, reach_ns
         self._decoder = Decoder(format=url.format, volume_scale=volume_scale, volume_scales=scales)
         self.ownership = Ownership(memory)
         self._state = SourceState.now("reconnecting", "not connected yet")
@@ -426,7 +426,7 @@ class KafkaSource:
         return self._by_broker_time(consumer, known.partition, resume)
 
     def _by_broker_time(self, consumer: Consumer, partition: int, resume: int) -> int:
-        """Return the offset of the message two holds before the one at `resume`."""
+        """Return the offset of the message two reaches before the one at `resume`."""
         settings = client_settings(self._url, self._options) | {"group.id": f"{self._url.group}-look"}
         looking = Consumer({**settings, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
         try:
@@ -436,7 +436,7 @@ class KafkaSource:
             looking.close()
         if not found or found[0].error() is not None:
             return resume
-        back_ms = found[0].timestamp()[1] - WINDOWS_DEEP * self._hold_ns // 1_000_000
+        back_ms = found[0].timestamp()[1] - REACHES_BACK * self._reach_ns // 1_000_000
         asked = TopicPartition(self._url.topic, partition, max(0, back_ms))
         offset = consumer.offsets_for_times([asked], timeout=5.0)[0].offset
         return min(offset, resume) if offset >= 0 else resume
