@@ -1015,6 +1015,11 @@ class TapeReader:
         """Count what is not VALID: by reason over time (at most ``buckets`` bars), rule, instrument; a JSON object."""
     def stages(self, newest: int) -> bytes:
         """Return how long the stages of the newest trades took, µs, as a JSON object."""
+    def activity(self, since_ns: int, recent_ns: int) -> bytes:
+        """Add up what has arrived since a time, ns since the Unix epoch, by instrument; a JSON object of columns.
+
+        ``recent`` counts the VALID trades since ``recent_ns`` among them.
+        """
     def find(self, trade_id: str) -> int | None:
         """Return the sequence of the trade with that id; None where it is not on the tape."""
     def snapshot(self, instruments: list[str] | None = ...) -> bytes:

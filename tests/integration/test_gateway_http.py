@@ -249,3 +249,12 @@ def test_refused_trades_are_found_counted_and_opened_by_their_id(gateway, feed):
     assert gateway.get("/api/trades/id/" + "0" * 31 + "x")[0] == 404
     assert gateway.get("/api/search?status=valid")[0] == 400
     assert gateway.json("/api/stages?newest=5")["trades"] == 5
+
+
+def test_activity_adds_up_each_instrument(gateway, feed):
+    found = gateway.json("/api/activity")
+    assert (found["complete"], found["windowS"], found["head"]) == (True, 1200, 25)
+    assert sorted(found["instruments"]) == [f"SYM{n}" for n in range(5)]
+    assert (sum(found["trades"]), sum(found["rejects"])) == (23, 2)
+    assert all(int(volume) > 0 for volume in found["volume"])
+    assert gateway.get("/api/activity?window_s=0")[0] == 400

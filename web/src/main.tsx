@@ -3,7 +3,7 @@
 import type { LinkState } from "@tickcast/client";
 import { render } from "preact";
 import { openFeed } from "./hub/feed.ts";
-import { App } from "./view/app.ts";
+import { App, needOf, parseRoute } from "./view/app.ts";
 import { Shell } from "./view/shell.tsx";
 
 /** What tests and people at the console may read of the page. Numbers are of the present epoch. */
@@ -19,6 +19,10 @@ export interface TickcastHandle {
   readonly gapped: number;
   /** Sequences that never came and that nobody announced. */
   readonly missing: number;
+  /** Of the gapped: those that the page did not ask for, because it shows the newest of each instrument alone. */
+  readonly leftOut: number;
+  /** `tape`: every trade comes; `latest`: of each instrument the newest. */
+  readonly mode: "tape" | "latest";
   /** Trades that came twice, and were shown and counted once. */
   readonly duplicates: number;
   /** Rows that this page has painted, or passed over because they were too old when it woke. */
@@ -35,7 +39,7 @@ declare global {
   }
 }
 
-const feed = openFeed();
+const feed = openFeed(needOf(parseRoute(location.hash).page));
 const app = new App(feed);
 
 const accounts = () => feed.state?.accounts;
@@ -60,6 +64,12 @@ const handle: TickcastHandle = {
   },
   get missing() {
     return accounts()?.missing ?? 0;
+  },
+  get leftOut() {
+    return accounts()?.leftOut ?? 0;
+  },
+  get mode() {
+    return feed.state?.mode ?? "tape";
   },
   get duplicates() {
     return accounts()?.duplicates ?? 0;

@@ -236,6 +236,78 @@ pub fn stages(tape: &TapeReader, newest: u64) -> Vec<u8> {
     Value::Object(answer).to_string().into_bytes()
 }
 
+/// Adds up, instrument by instrument, what has arrived since a time, as a JSON object of columns.
+///
+/// Per instrument: VALID trades, their volume and the price of the oldest, what is not VALID, and `recent`, VALID trades
+/// since `recent_ns`. Instruments that nothing came of are left out, and so are names that never were one: they may be
+/// anything, and endless. `complete`: the tape reaches back to `since_ns`.
+pub fn activity(tape: &TapeReader, since_ns: i64, recent_ns: i64) -> Vec<u8> {
+    let names = Names::of(tape);
+    let (head, oldest) = (tape.head(), tape.oldest().max(1));
+    let mut by_code: Vec<Activity> = vec![Activity::default(); names.instruments.len()];
+    let mut others: HashMap<String, Activity> = HashMap::new();
+    let mut complete = oldest == 1;
+    walk_back(tape, head, oldest, |record| {
+        let at_ns = if record.ingest_ns() > 0 { record.ingest_ns() } else { record.timestamp_ns() };
+        if at_ns < since_ns {
+            complete = true;
+            return false;
+        }
+        let valid = record.status() == Status::Valid;
+        let found = match record.instrument_text() {
+            None => by_code.get_mut(record.instrument() as usize),
+            Some(name) if valid => Some(others.entry_ref(name).or_default()),
+            Some(_) => None,
+        };
+        if let Some(found) = found {
+            found.add(record, valid, at_ns >= recent_ns);
+        }
+        true
+    });
+    let coded = names.instruments.iter().map(String::as_str).zip(&by_code);
+    let all = coded.chain(others.iter().map(|(name, found)| (name.as_str(), found)));
+    let rows: Vec<_> = all.filter(|(_, found)| found.trades + found.rejects > 0).collect();
+    let column = |of: fn(&Activity) -> Value| rows.iter().map(|(_, found)| of(found)).collect::<Vec<_>>();
+    json!({
+        "epoch": format!("{:016x}", tape.epoch()),
+        "head": head,
+        "complete": complete,
+        "instruments": rows.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "trades": column(|found| json!(found.trades)),
+        "volume": column(|found| json!(found.volume.to_string())),
+        "first": column(|found| json!(found.first)),
+        "rejects": column(|found| json!(found.rejects)),
+        "recent": column(|found| json!(found.recent)),
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// What came of one instrument.
+#[derive(Debug, Clone, Default)]
+struct Activity {
+    trades: u64,
+    volume: i128,
+    /// Price of the oldest VALID trade.
+    first: Option<f64>,
+    rejects: u64,
+    recent: u64,
+}
+
+impl Activity {
+    /// Adds a trade, newest first.
+    fn add(&mut self, record: &Record<'_>, valid: bool, recent: bool) {
+        if !valid {
+            self.rejects += 1;
+            return;
+        }
+        self.trades += 1;
+        self.volume += i128::from(record.volume());
+        self.first = Some(record.price());
+        self.recent += u64::from(recent);
+    }
+}
+
 /// Returns the sequence of the trade with that id, the newest if there are several; `None`: not on the tape.
 pub fn find(tape: &TapeReader, id: TradeId) -> Option<u64> {
     let mut found = None;

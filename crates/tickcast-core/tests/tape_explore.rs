@@ -135,6 +135,38 @@ fn reasons_that_differ_in_a_value_alone_are_one() {
 }
 
 #[test]
+fn activity_adds_up_what_has_arrived_since_by_instrument() {
+    let (_dir, reader, samples) = tape(4_000);
+    let (since, recent) = (3 * 3_500, 3 * 3_900);
+    let answer = parsed(&explore::activity(&reader, since, recent));
+    assert_eq!(answer["complete"], true);
+    let names = answer["instruments"].as_array().unwrap();
+    assert_eq!(names.len(), 17);
+    for (row, name) in names.iter().enumerate() {
+        let lately = samples.iter().filter(|s| s.number >= 3_500 && s.id == *name.as_str().unwrap());
+        let (valid, refused): (Vec<_>, Vec<_>) = lately.partition(|s| s.status == Status::Valid);
+        assert_eq!(answer["trades"][row], valid.len());
+        assert_eq!(answer["rejects"][row], refused.len());
+        assert_eq!(answer["recent"][row], valid.iter().filter(|s| s.number >= 3_900).count());
+        assert_eq!(answer["volume"][row], valid.iter().map(|s| s.trade().volume).sum::<i64>().to_string());
+        assert_eq!(answer["first"][row], valid[0].trade().price);
+    }
+    let none = parsed(&explore::activity(&reader, 3 * 4_000, 3 * 4_000));
+    assert_eq!((none["instruments"].as_array().unwrap().len(), &none["complete"]), (0, &Value::Bool(true)));
+}
+
+#[test]
+fn activity_says_where_the_tape_does_not_reach_back_so_far() {
+    let (_dir, reader, samples) = tape(200_000);
+    assert!(reader.oldest() > 1);
+    let answer = parsed(&explore::activity(&reader, 0, 0));
+    assert_eq!(answer["complete"], false);
+    let held = answer["trades"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum::<u64>();
+    let valid = samples[reader.oldest() as usize - 1..].iter().filter(|s| s.status == Status::Valid).count();
+    assert_eq!(held, valid as u64);
+}
+
+#[test]
 fn an_empty_tape_is_no_accident() {
     let (_dir, reader, _) = tape(0);
     assert_eq!(numbers(&parsed(&explore::search(&reader, &Query::default(), None, 10, u64::MAX))), Vec::<u64>::new());

@@ -193,6 +193,10 @@ impl TapeReader {
         PyBytes::new(py, &py.detach(|| explore::stages(&self.tape, newest)))
     }
 
+    fn activity<'py>(&self, py: Python<'py>, since_ns: i64, recent_ns: i64) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| explore::activity(&self.tape, since_ns, recent_ns)))
+    }
+
     fn find(&self, py: Python<'_>, trade_id: &str) -> Option<u64> {
         let id = explore::parse_id(trade_id)?;
         py.detach(|| explore::find(&self.tape, id))

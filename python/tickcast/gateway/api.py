@@ -24,6 +24,8 @@ __all__ = ["HANDLERS"]
 _STATUS = {"UNKNOWN": 0, "VALID": 1, "INVALID": 2}
 _SCAN_S = 1.5
 """An answer that took a look through the whole tape is given again for so long."""
+_RECENT_S = 5
+"""Seconds over which rates of instruments are averaged."""
 _NO_STORE = {"cache-control": "no-store"}
 Json = Response[bytes]
 
@@ -108,6 +110,25 @@ class Rejects(msgspec.Struct, rename="camel"):
     reasons: list[Series]
     rules: list[Count]
     instruments: list[Count]
+
+
+class Activity(msgspec.Struct, rename="camel"):
+    """What came of each instrument in the last `windowS` seconds, in columns; instruments without trades are left out.
+
+    `volume` and `first` (the price of the oldest) are of VALID trades, `rejects` counts all others, `perSecond` is the
+    rate of VALID trades over the last five seconds. `complete`: the tape reaches back so far.
+    """
+
+    epoch: str
+    head: int
+    complete: bool
+    window_s: int
+    instruments: list[str]
+    trades: list[int]
+    volume: list[str]
+    first: list[float | None]
+    rejects: list[int]
+    per_second: list[float]
 
 
 class StageSpread(msgspec.Struct):
@@ -301,6 +322,24 @@ async def rejects(
     return _json(await _once((tape.epoch, instrument, reason, rule, buckets), look))
 
 
+@get("/api/activity", operation_id="activity", responses=_spec(Activity))
+async def activity(
+    worker: NamedDependency[Worker],
+    window_s: Annotated[int, QueryParameter(ge=1, le=86_400, description="how far back, by arrival")] = 1_200,
+) -> Json:
+    """Add up what came of each instrument lately: trades, volume, rejects, the first price, the rate."""
+    tape = _tape(worker)
+
+    def look() -> bytes:
+        now_ns = time.time_ns()
+        since_ns, recent_ns = now_ns - window_s * 1_000_000_000, now_ns - _RECENT_S * 1_000_000_000
+        found = msgspec.json.decode(tape.activity(since_ns, recent_ns))
+        found["perSecond"] = [count / _RECENT_S for count in found.pop("recent")]
+        return msgspec.json.encode(found | {"windowS": window_s})
+
+    return _json(await _once((tape.epoch, "activity", window_s), look))
+
+
 @get("/api/stages", operation_id="stages", responses=_spec(Stages))
 async def stages(
     worker: NamedDependency[Worker],
@@ -376,6 +415,7 @@ HANDLERS = (
     rejudge,
     search,
     rejects,
+    activity,
     stages,
     snapshot,
     instruments,

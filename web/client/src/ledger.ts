@@ -2,7 +2,8 @@
 //
 // Everything up to `last` is in exactly one of three accounts: received, gapped (announced by a `gap`, by a snapshot,
 // or by a frame whose `seqs` skips it), missing. Announcements and trades may overlap and come in either order; a
-// trade that comes after all moves to `received`, and one that comes twice is counted as a duplicate and not again.
+// trade that comes after all moves to `received`, and one that comes twice is counted as a duplicate and not again. Of
+// what is gapped, `leftOut` was not asked for: a filter passed it over, or a newer one of its instrument was enough.
 
 import type { Sequence } from "./nominal.ts";
 
@@ -10,7 +11,7 @@ import type { Sequence } from "./nominal.ts";
 interface Absence {
   from: number;
   to: number;
-  announced: boolean;
+  account: "missing" | "gapped" | "leftOut";
 }
 
 /** Absences that can still change account; older ones stay where they are. */
@@ -21,6 +22,7 @@ export class Ledger {
   readonly #first: number;
   #received = 0;
   #gapped = 0;
+  #leftOut = 0;
   #missing = 0;
   #duplicates = 0;
   /** Ascending, apart from one another, all ≤ `last`. */
@@ -44,9 +46,13 @@ export class Ledger {
   get received(): number {
     return this.#received;
   }
-  /** Sequences announced as not coming. */
+  /** Sequences announced as not coming, those that are left out among them. */
   get gapped(): number {
-    return this.#gapped;
+    return this.#gapped + this.#leftOut;
+  }
+  /** Sequences that were not asked for: of another status or instrument, or older than the newest of theirs. */
+  get leftOut(): number {
+    return this.#leftOut;
   }
   /** Sequences that never came and that nobody announced. */
   get missing(): number {
@@ -65,7 +71,7 @@ export class Ledger {
       return true;
     }
     if (seq > this.#last) {
-      this.#add(this.#last + 1, seq - 1, false);
+      this.#add(this.#last + 1, seq - 1, "missing");
       this.#last = seq;
       this.#received++;
       return true;
@@ -81,21 +87,26 @@ export class Ledger {
     return true;
   }
 
-  /** Notes that `from` … `to` don't come one by one. Those that came already stay received. */
-  announce(from: Sequence, to: Sequence): void {
-    if (from <= this.#last) this.#settle(from, to);
+  /**
+   * Notes that `from` … `to` don't come one by one. Those that came already stay received.
+   *
+   * @param leftOut Whether they were not asked for.
+   */
+  announce(from: Sequence, to: Sequence, leftOut = false): void {
+    const account = leftOut ? "leftOut" : "gapped";
+    if (from <= this.#last) this.#settle(from, to, account);
     if (to <= this.#last) return;
-    if (from > this.#last + 1) this.#add(this.#last + 1, from - 1, false);
-    this.#add(Math.max(from, this.#last + 1), to, true);
+    if (from > this.#last + 1) this.#add(this.#last + 1, from - 1, "missing");
+    this.#add(Math.max(from, this.#last + 1), to, account);
     this.#last = to;
   }
 
   /** Turns what was missing within `from` … `to` into what is announced. */
-  #settle(from: number, to: number): void {
+  #settle(from: number, to: number, account: Absence["account"]): void {
     for (let i = 0; i < this.#absences.length; i++) {
       const absence = this.#absences[i];
-      if (absence === undefined || absence.announced || absence.to < from || absence.from > to) continue;
-      const parts = split(absence, Math.max(from, absence.from), Math.min(to, absence.to), true);
+      if (absence?.account !== "missing" || absence.to < from || absence.from > to) continue;
+      const parts = split(absence, Math.max(from, absence.from), Math.min(to, absence.to), account);
       this.#count(absence, -1);
       for (const part of parts) this.#count(part, 1);
       this.#absences.splice(i, 1, ...parts);
@@ -111,15 +122,15 @@ export class Ledger {
       this.#duplicates++;
       return false;
     }
-    this.#count({ from: seq, to: seq, announced: absence.announced }, -1);
+    this.#count({ ...absence, from: seq, to: seq }, -1);
     this.#absences.splice(i, 1, ...split(absence, seq, seq, undefined));
     this.#received++;
     this.#forget();
     return true;
   }
 
-  #add(from: number, to: number, announced: boolean): void {
-    const absence = { from, to, announced };
+  #add(from: number, to: number, account: Absence["account"]): void {
+    const absence = { from, to, account };
     this.#absences.push(absence);
     this.#count(absence, 1);
     this.#forget();
@@ -127,7 +138,8 @@ export class Ledger {
 
   #count(absence: Absence, sign: 1 | -1): void {
     const count = sign * (absence.to - absence.from + 1);
-    if (absence.announced) this.#gapped += count;
+    if (absence.account === "gapped") this.#gapped += count;
+    else if (absence.account === "leftOut") this.#leftOut += count;
     else this.#missing += count;
   }
 
@@ -136,11 +148,11 @@ export class Ledger {
   }
 }
 
-/** Returns `absence` cut at `from` … `to`; the middle is left out, or kept with `announced`. */
-function split(absence: Absence, from: number, to: number, announced: boolean | undefined): Absence[] {
+/** Returns `absence` cut at `from` … `to`; the middle is dropped, or moved to `account`. */
+function split(absence: Absence, from: number, to: number, account: Absence["account"] | undefined): Absence[] {
   const parts: Absence[] = [];
-  if (absence.from < from) parts.push({ from: absence.from, to: from - 1, announced: absence.announced });
-  if (announced !== undefined) parts.push({ from, to, announced });
-  if (to < absence.to) parts.push({ from: to + 1, to: absence.to, announced: absence.announced });
+  if (absence.from < from) parts.push({ ...absence, to: from - 1 });
+  if (account !== undefined) parts.push({ from, to, account });
+  if (to < absence.to) parts.push({ ...absence, from: to + 1 });
   return parts;
 }

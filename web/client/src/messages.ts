@@ -140,14 +140,18 @@ export type ServerMessage =
   | Pong
   | Bye;
 
-/** Asks for the stream from `fromSeq` of this epoch on. */
+/** Asks for the stream from `fromSeq` of this epoch on; without it, for what comes from now on. */
 export interface Subscribe {
   readonly type: "subscribe";
   readonly id: number;
-  readonly epoch: Epoch;
+  readonly epoch?: Epoch;
   /** First sequence wanted. */
-  readonly fromSeq: Sequence;
+  readonly fromSeq?: Sequence;
   readonly snapshot: boolean;
+  /** Every trade (`tape`, where absent), or of each instrument the newest since the last frame. */
+  readonly mode?: "tape" | "latest";
+  /** Most frames a second. */
+  readonly maxRateHz?: number;
   /** Only these instruments; all where absent. */
   readonly instruments?: readonly string[];
   /** Only these statuses; all where absent. */

@@ -36,6 +36,8 @@ export interface Delivery {
   readonly trades: TradeColumns;
   /** How many of them were already on the tape when the page connected: history, not news. */
   readonly old: number;
+  /** How many the frame passes over: not asked for, or older than the newest of their instrument. */
+  readonly leftOut: number;
   readonly sentMs: WallMs;
   readonly receivedMs: WallMs;
 }
@@ -58,6 +60,10 @@ export interface SessionListener {
 export interface Wanted {
   readonly instruments?: readonly string[];
   readonly status?: readonly Status[];
+  /** Every trade (`tape`, where nothing is said), or of each instrument the newest alone, however many there were. */
+  readonly mode?: "tape" | "latest";
+  /** Most frames a second; as they come where nothing is said. */
+  readonly maxRateHz?: number;
 }
 
 export interface SessionOptions {
@@ -86,6 +92,7 @@ export class Session {
   readonly #offset = new ClockOffset();
   readonly #requests: Requests;
 
+  #wanted: Wanted;
   #link: Link = { state: "connecting", why: "", retryAt: undefined };
   #epoch: Epoch | undefined;
   #ledger: Ledger | undefined;
@@ -100,6 +107,8 @@ export class Session {
   /** What the codes of this connection's frames mean. */
   #names: Dictionaries = { instruments: [], reasons: [] };
   #head = 0;
+  /** Sequences up to here were on the tape when the subscription began. */
+  #historyTo = 0;
   #heardMs: WallMs | undefined;
   #attempt = 0;
   #silentHalfBeats = 0;
@@ -108,6 +117,7 @@ export class Session {
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    this.#wanted = options.wanted ?? {};
     this.#timing = options.timing ?? TIMING;
     this.#random = options.random ?? Math.random;
     this.#requests = new Requests(this.#timing.verdictMs);
@@ -162,12 +172,27 @@ export class Session {
   }
 
   /**
+   * Changes what of the stream is wanted, on the connection that runs.
+   *
+   * The mode `latest` goes on behind what came, with the newest of each instrument to begin with. Every other change
+   * begins afresh: with `began`, and the last trades before the newest.
+   */
+  want(wanted: Wanted): void {
+    this.#wanted = wanted;
+    this.#head = this.head;
+    if (!this.#latest) this.#ledger = undefined; // it accounts for another stream
+    if (this.#hello === undefined || this.#subscription === undefined) return; // asked for with the next hello
+    if (this.#ledger !== undefined) this.#subscribe();
+    else this.#beginStream(this.#hello, this.head);
+  }
+
+  /**
    * Asks for a verdict on a tick.
    *
    * @returns The verdict; rejects with a reason for people where there is none.
    */
   judge(instrumentId: string, price: number, volume: Int64Text): Promise<Verdict> {
-    if (this.#link.state !== "live" && this.#link.state !== "stale") {
+    if (!this.#connected) {
       return Promise.reject(new Error("Not connected to the gateway"));
     }
     const id = this.#nextId++;
@@ -231,7 +256,7 @@ export class Session {
         this.#bye = message;
         break;
       case "heartbeat":
-        this.#head = Math.max(this.#head, message.seq ?? 0);
+        this.#passOver(message.seq ?? (0 as Sequence));
         break;
     }
   }
@@ -248,21 +273,63 @@ export class Session {
       return;
     }
     const known = hello.epoch === this.#epoch ? this.#ledger : undefined;
-    const start = Math.max(1, hello.seq - this.#options.history + 1);
-    const ledger = known ?? new Ledger(start as Sequence);
     this.#head = hello.seq;
     this.#enrichments = hello.enrichments.map((enrichment) => enrichment.name);
-    this.#begin(hello, ledger, known === undefined);
-    if (known !== undefined && hello.seq - known.last > (this.#options.catchUp ?? Number.POSITIVE_INFINITY)) {
-      this.#leaveOut(known, (start - 1) as Sequence);
+    if (known === undefined) {
+      this.#beginStream(hello, hello.seq);
+      return;
     }
-    this.#subscribe(hello.epoch, (ledger.last + 1) as Sequence);
+    this.#historyTo = hello.seq;
+    this.#begin(hello, known, false);
+    const behind = hello.seq - known.last;
+    if (!this.#latest && behind > (this.#options.catchUp ?? Number.POSITIVE_INFINITY)) {
+      this.#leaveOut(known, (this.#startBefore(hello.seq) - 1) as Sequence);
+    }
+    this.#subscribe((known.last + 1) as Sequence);
   }
 
-  #subscribe(epoch: Epoch, fromSeq: Sequence): void {
+  get #latest(): boolean {
+    return this.#wanted.mode === "latest";
+  }
+
+  /** Whether some trades are not asked for. */
+  get #selective(): boolean {
+    return this.#latest || this.#wanted.instruments !== undefined || this.#wanted.status !== undefined;
+  }
+
+  get #connected(): boolean {
+    return this.#link.state === "live" || this.#link.state === "stale";
+  }
+
+  /** Asks for a stream that has nothing to do with what came before. */
+  #beginStream(hello: Hello, head: number): void {
+    const start = this.#latest ? ((head + 1) as Sequence) : this.#startBefore(head);
+    this.#historyTo = head;
+    this.#begin(hello, new Ledger(start), true);
+    if (this.#latest) this.#subscribe();
+    else this.#subscribe(start);
+  }
+
+  /** Returns the first sequence of the history that a fresh stream begins with. */
+  #startBefore(head: number): Sequence {
+    return Math.max(1, head - this.#options.history + 1) as Sequence;
+  }
+
+  /** Asks for the stream from a sequence on; without one behind what came, from the newest of each instrument. */
+  #subscribe(fromSeq?: Sequence): void {
+    this.#granted = false;
     this.#subscription = this.#nextId++;
-    const { wanted } = this.#options;
-    this.#send({ type: "subscribe", id: this.#subscription, epoch, fromSeq, snapshot: false, ...wanted });
+    const from = fromSeq === undefined || this.#epoch === undefined ? {} : { epoch: this.#epoch, fromSeq };
+    this.#send({ type: "subscribe", id: this.#subscription, ...from, snapshot: this.#latest, ...this.#wanted });
+  }
+
+  /** Nothing up to there comes any more: it came, or was not asked for. */
+  #passOver(to: Sequence): void {
+    this.#head = Math.max(this.#head, to);
+    const ledger = this.#ledger;
+    if (this.#granted && this.#selective && ledger !== undefined && to > ledger.last) {
+      ledger.announce((ledger.last + 1) as Sequence, to, true);
+    }
   }
 
   /** Gives up what a long absence left behind: a page that slept wants what is, not what was. */
@@ -287,6 +354,7 @@ export class Session {
   #subscribed(): void {
     this.#granted = true;
     this.#timers.clear("handshake");
+    if (this.#connected) return; // another stream on the same connection
     this.#change("live", "");
     this.#offset.clear();
     this.#ping();
@@ -297,19 +365,21 @@ export class Session {
 
   #deliver(frame: Trades, receivedMs: WallMs): void {
     const ledger = this.#ledger;
-    const head = this.#hello?.seq ?? 0;
+    const head = this.#historyTo;
     if (ledger === undefined || !this.#granted) return;
     const { trades, seq, toSeq, sentMs } = frame;
     if (toSeq - seq + 1 === trades.length && ledger.takeRun(seq, toSeq)) {
       const old = Math.max(0, Math.min(trades.length, head - seq + 1));
-      if (trades.length > 0) this.#options.listener.delivered({ trades, old, sentMs, receivedMs });
+      if (trades.length > 0) this.#options.listener.delivered({ trades, old, leftOut: 0, sentMs, receivedMs });
       return;
     }
+    const last = ledger.last;
     const fresh = this.#takeOneByOne(ledger, frame);
     if (fresh.length === 0) return;
     const taken = fresh.length === trades.length ? trades : trades.select(fresh);
     const old = taken.seq.reduce((count, number) => count + (number <= head ? 1 : 0), 0);
-    this.#options.listener.delivered({ trades: taken, old, sentMs, receivedMs });
+    const leftOut = Math.max(0, ledger.last - last - fresh.length);
+    this.#options.listener.delivered({ trades: taken, old, leftOut, sentMs, receivedMs });
   }
 
   /** Returns the rows of a frame that did not come before; what lies between them is left out of the stream. */
@@ -317,11 +387,11 @@ export class Session {
     const fresh: number[] = [];
     let next = frame.seq as number;
     frame.trades.seq.forEach((seq, row) => {
-      if (seq > next) ledger.announce(next as Sequence, (seq - 1) as Sequence);
+      if (seq > next) ledger.announce(next as Sequence, (seq - 1) as Sequence, this.#selective);
       next = seq + 1;
       if (ledger.take(seq as Sequence)) fresh.push(row);
     });
-    if (next <= frame.toSeq) ledger.announce(next as Sequence, frame.toSeq);
+    if (next <= frame.toSeq) ledger.announce(next as Sequence, frame.toSeq, this.#selective);
     return fresh;
   }
 
@@ -329,7 +399,7 @@ export class Session {
   #take(snapshot: Snapshot): void {
     const { toSeq, trades } = snapshot;
     if (this.#ledger !== undefined && toSeq > this.#ledger.last) {
-      this.#ledger.announce((this.#ledger.last + 1) as Sequence, toSeq);
+      this.#ledger.announce((this.#ledger.last + 1) as Sequence, toSeq, this.#latest);
     }
     this.#options.listener.snapshot?.(trades, toSeq);
   }
@@ -400,6 +470,7 @@ export class Session {
   #drop(code: number | undefined, why: string): void {
     this.#timers.clearAll();
     this.#granted = false;
+    this.#subscription = undefined;
     const socket = this.#socket;
     this.#socket = undefined;
     if (code !== undefined) socket?.close(code, why);

@@ -35,6 +35,16 @@ describe("Ledger", () => {
     expect(accounts(ledger)).toEqual({ received: 2, gapped: 3, missing: 0, duplicates: 0 });
   });
 
+  it("tells what was not asked for from what was lost", () => {
+    const ledger = new Ledger(s(1));
+    ledger.take(s(1));
+    ledger.announce(s(2), s(10), true);
+    ledger.announce(s(11), s(12));
+    ledger.take(s(5));
+    expect(accounts(ledger)).toEqual({ received: 2, gapped: 10, missing: 0, duplicates: 0 });
+    expect(ledger.leftOut).toBe(8);
+  });
+
   it("moves a trade that comes after all out of the gap, once", () => {
     const ledger = new Ledger(s(1));
     ledger.announce(s(1), s(10));

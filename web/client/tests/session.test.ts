@@ -14,6 +14,7 @@ let links: Link[];
 let begun: boolean[];
 let delivered: Delivery[];
 let noticed: string[];
+let snapshots: number[];
 
 const HISTORY = 100;
 
@@ -24,6 +25,7 @@ beforeEach(() => {
   begun = [];
   delivered = [];
   noticed = [];
+  snapshots = [];
   session = new Session({
     url: "ws://gateway/ws/marketdata",
     openSocket: gateway.open,
@@ -33,6 +35,7 @@ beforeEach(() => {
       linkChanged: (link) => links.push(link),
       began: (_hello, fresh) => begun.push(fresh),
       delivered: (delivery) => delivered.push(delivery),
+      snapshot: (_trades, toSeq) => snapshots.push(toSeq),
       sourceChanged: () => undefined,
       noticed: (what) => noticed.push(what),
     },
@@ -411,4 +414,89 @@ it("reads binary frames with the dictionaries of hello and of the frames before"
   const ids = delivered.flatMap(({ trades }) => [...trades].map((trade) => trade.tradeId));
   expect(ids).toEqual(message.trades.map((trade: { tradeId: string }) => trade.tradeId));
   expect(session.ledger?.last).toBe(message.toSeq);
+});
+
+describe("wanting something else", () => {
+  const latest = { mode: "latest", status: ["VALID"], maxRateHz: 10 } as const;
+  const grant = () =>
+    gateway.now.say({ type: "subscribed", id: gateway.now.asked("subscribe").at(-1)?.id, granted: {} });
+  const frame = (seq: number, toSeq: number, seqs: number[]) =>
+    gateway.now.say({
+      type: "trades",
+      seq,
+      toSeq,
+      seqs,
+      sentNs: "0",
+      trades: seqs.map((n) => wireTrade(n)),
+    });
+
+  it("goes on in mode latest from the newest of each instrument, on the same connection", () => {
+    gateway.welcome("e1", 0).say(wireTrades(1, 10));
+    session.want(latest);
+    expect(gateway.now.asked("subscribe").at(-1)).toEqual({ type: "subscribe", id: 2, snapshot: true, ...latest });
+    gateway.now.say(wireTrades(11, 12)); // of the subscription before: the snapshot covers it
+    grant();
+    gateway.now.say({ type: "snapshot", seq: 1, toSeq: 15, trades: [wireTrade(15)], seqs: [15] });
+    frame(16, 40, [20, 33]);
+    expect(snapshots).toEqual([15]);
+    expect(begun).toEqual([true]);
+    expect(seqs().slice(-2)).toEqual([20, 33]);
+    expect(delivered.at(-1)).toMatchObject({ leftOut: 23, old: 0 });
+    expect(session.ledger).toMatchObject({ last: 40, received: 12, gapped: 28, leftOut: 28, missing: 0 });
+    expect(gateway.connections.length).toBe(1);
+  });
+
+  it("takes what a heartbeat passes over for left out", () => {
+    gateway.welcome("e1", 0).say(wireTrades(1, 10));
+    session.want(latest);
+    grant();
+    gateway.now.say({ type: "heartbeat", seq: 14 });
+    expect(session.ledger).toMatchObject({ last: 14, leftOut: 4, missing: 0 });
+  });
+
+  it("begins afresh with the history where every trade is wanted again", () => {
+    gateway.welcome("e1", 0).say(wireTrades(1, 10));
+    session.want(latest);
+    grant();
+    frame(11, 1000, [1000]);
+    session.want({});
+    expect(gateway.now.asked("subscribe").at(-1)).toEqual({
+      type: "subscribe",
+      id: 3,
+      epoch: "e1",
+      fromSeq: 901,
+      snapshot: false,
+    });
+    grant();
+    gateway.now.say(wireTrades(901, 1002));
+    expect(begun).toEqual([true, true]);
+    expect(delivered.at(-1)).toMatchObject({ old: 100, leftOut: 0 });
+    expect(session.ledger).toMatchObject({ first: 901, received: 102, gapped: 0, missing: 0 });
+  });
+
+  it("resumes in mode latest after a lost connection, and begins afresh where that changed meanwhile", () => {
+    gateway.welcome("e1", 0).say(wireTrades(1, 10));
+    session.want(latest);
+    grant();
+    gateway.now.drop(1006);
+    vi.advanceTimersByTime(125);
+    gateway.welcome("e1", 500);
+    expect(gateway.now.asked("subscribe")).toMatchObject([{ fromSeq: 11, epoch: "e1", ...latest }]);
+    gateway.now.drop(1006);
+    session.want({});
+    vi.advanceTimersByTime(250);
+    gateway.welcome("e1", 600);
+    expect(gateway.now.asked("subscribe")).toMatchObject([{ fromSeq: 501 }]);
+    expect(begun).toEqual([true, false, true]);
+  });
+
+  it("asks again where it changes before the first answer", () => {
+    gateway.now.say({ type: "hello", epoch: "e1", seq: 50, heartbeatMs: 1000 });
+    session.want(latest);
+    expect(gateway.now.asked("subscribe")).toMatchObject([{ id: 1 }, { id: 2, mode: "latest" }]);
+    gateway.now.say({ type: "subscribed", id: 1 });
+    expect(session.link.state).toBe("connecting");
+    grant();
+    expect(session.link.state).toBe("live");
+  });
 });

@@ -5,7 +5,7 @@ import { Decimals } from "../model/decimals.ts";
 import { TradeStore } from "../model/store.ts";
 import type { Quote } from "../model/watch.ts";
 import { KEPT_TRADES } from "./hub.ts";
-import type { FromHub, HubState, ToHub } from "./messages.ts";
+import type { FromHub, HubState, Need, ToHub } from "./messages.ts";
 
 export interface FeedListener {
   /** All that was shown has nothing to do with what comes. */
@@ -77,6 +77,11 @@ export class Feed {
     if (!paused) this.#ask();
   }
 
+  /** Tells the hub what this page shows. */
+  need(need: Need): void {
+    this.#port.postMessage({ type: "need", need });
+  }
+
   hurry(): void {
     this.#port.postMessage({ type: "hurry" });
   }
@@ -131,7 +136,10 @@ export class Feed {
   #take(message: Extract<FromHub, { type: "state" }>): void {
     this.#port.postMessage({ type: "seen" });
     this.state = message.state;
-    for (const quote of message.quotes) this.quotes.set(quote.instrument, quote);
+    for (const quote of message.quotes) {
+      this.quotes.set(quote.instrument, quote);
+      this.decimals.note(quote.instrument, quote.last);
+    }
     for (const listener of this.#listeners) listener.stateChanged();
   }
 
@@ -180,15 +188,15 @@ export class Feed {
   }
 }
 
-/** Connects this page to the browser's hub, making it where it is the first. */
-export function openFeed(): Feed {
+/** Connects this page, which shows `need`, to the browser's hub, making it where it is the first. */
+export function openFeed(need: Need): Feed {
   const { port1, port2 } = new MessageChannel();
   const lock = `tickcast page ${crypto.randomUUID?.() ?? String(Math.random())}`;
   const url = socketUrl("ws/marketdata", document.baseURI);
   const port = sharedPort() ?? dedicatedPort(port1, port2);
   const feed = new Feed({ postMessage: (message) => port.postMessage(message) });
   port.onmessage = ({ data }: MessageEvent<FromHub>) => feed.receive(data);
-  const open = () => port.postMessage({ type: "open", url, lock } satisfies ToHub);
+  const open = () => port.postMessage({ type: "open", url, lock, need } satisfies ToHub);
   if (navigator.locks === undefined) open();
   else {
     // Held until the page is gone.

@@ -12,13 +12,14 @@ import {
   Session,
   type SourceStatus,
   type WallMs,
+  type Wanted,
   wallNow,
 } from "@tickcast/client";
 import { SlidingQuantiles } from "../base/quantiles.ts";
 import { RateMeter } from "../base/rate.ts";
 import { TradeStore } from "../model/store.ts";
 import { type Quote, Watch } from "../model/watch.ts";
-import type { FromHub, HubState, Missed, ToHub } from "./messages.ts";
+import type { FromHub, HubState, Missed, Need, ToHub } from "./messages.ts";
 
 /** Trades that are kept: about six seconds of a very busy market, half an hour of a calm one. */
 export const KEPT_TRADES = 65_536;
@@ -31,6 +32,9 @@ const CATCH_UP = KEPT_TRADES;
 
 /** Between two states, milliseconds: nobody reads figures that change faster. */
 export const STATE_EVERY_MS = 250;
+
+/** While nobody looks at trades: what a list of quotes needs, faster than anybody reads. */
+const LATEST: Wanted = { mode: "latest", status: ["VALID"], maxRateHz: 10 };
 
 const RATE_SECONDS = 60;
 const LATENCY_SECONDS = 10;
@@ -51,6 +55,7 @@ interface Page {
   seen: boolean;
   /** Whether it has missed changes of quotes. */
   slept: boolean;
+  need: Need;
 }
 
 export class Hub {
@@ -70,6 +75,7 @@ export class Hub {
   #missed: Missed[] = [];
   #counts: [number, number, number] = [0, 0, 0];
   #connections = 0;
+  #mode: "tape" | "latest" = "tape";
   #life = 0;
   /** Rows up to this number were history when they came. */
   #oldRows = 0;
@@ -85,7 +91,7 @@ export class Hub {
 
   /** Takes a page on; returns what to call with its messages and when it is gone. */
   connect(port: Port): { receive: (message: ToHub) => void; gone: () => void } {
-    const page: Page = { port, place: 0, ready: true, seen: true, slept: false };
+    const page: Page = { port, place: 0, ready: true, seen: true, slept: false, need: "trades" };
     return {
       receive: (message) => this.#receive(page, message),
       gone: () => this.#gone(page),
@@ -95,7 +101,12 @@ export class Hub {
   #receive(page: Page, message: ToHub): void {
     switch (message.type) {
       case "open":
+        page.need = message.need;
         this.#open(page, message.url);
+        break;
+      case "need":
+        page.need = message.need;
+        this.#choose();
         break;
       case "more":
         page.ready = true;
@@ -118,6 +129,7 @@ export class Hub {
 
   #open(page: Page, url: string): void {
     this.#pages.add(page);
+    this.#choose();
     this.#timer ??= setInterval(() => this.#tellAll(), STATE_EVERY_MS);
     if (this.#session === undefined) {
       this.#session = this.#begin(url);
@@ -131,7 +143,10 @@ export class Hub {
 
   #gone(page: Page): void {
     this.#pages.delete(page);
-    if (this.#pages.size > 0) return;
+    if (this.#pages.size > 0) {
+      this.#choose();
+      return;
+    }
     // Nobody looks any more; the next page begins afresh.
     clearInterval(this.#timer);
     this.#timer = undefined;
@@ -140,12 +155,22 @@ export class Hub {
     this.#link = { state: "connecting", why: "", retryAt: undefined };
   }
 
+  /** Asks for every trade only while some page shows them. */
+  #choose(): void {
+    const needs = new Set([...this.#pages].map((page) => page.need));
+    const mode = needs.has("trades") ? "tape" : needs.has("quotes") ? "latest" : this.#mode;
+    if (mode === this.#mode) return;
+    this.#mode = mode;
+    this.#session?.want(mode === "latest" ? LATEST : {});
+  }
+
   #begin(url: string): Session {
     return new Session({
       url,
       openSocket: this.#openSocket,
       history: HISTORY,
       catchUp: CATCH_UP,
+      wanted: this.#mode === "latest" ? LATEST : {},
       listener: {
         linkChanged: (link) => {
           this.#link = link;
@@ -191,20 +216,23 @@ export class Hub {
     page.port.postMessage({ type: "life", life: this.#life, enrichments, quotes: [...this.#watch.quotes.values()] });
   }
 
-  #delivered({ trades, old, sentMs, receivedMs }: Delivery): void {
-    this.#store.append(trades);
-    if (old > 0) this.#oldRows = this.#store.end - trades.length + old;
+  #delivered({ trades, old, leftOut, sentMs, receivedMs }: Delivery): void {
+    if (this.#mode === "tape") this.#keep(trades, old);
     this.#watch.add(trades, old, receivedMs);
-    for (let row = 0; row < trades.length; row++) this.#count(trades.status[row] as number);
-    this.#rate.add(trades.length - old, receivedMs);
+    this.#rate.add(trades.length - old + leftOut, receivedMs);
     this.#receivedMs = receivedMs;
     this.#sentMs = sentMs;
     if (old < trades.length) this.#measure(trades, old, sentMs, receivedMs);
     for (const page of this.#pages) this.#serve(page);
   }
 
-  #count(status: number): void {
-    this.#counts[status] = (this.#counts[status] ?? 0) + 1;
+  #keep(trades: ColumnData, old: number): void {
+    this.#store.append(trades);
+    if (old > 0) this.#oldRows = this.#store.end - trades.length + old;
+    for (let row = 0; row < trades.length; row++) {
+      const status = trades.status[row] as 0 | 1 | 2;
+      this.#counts[status]++;
+    }
   }
 
   #measure(trades: ColumnData, old: number, sentMs: WallMs, receivedMs: WallMs): void {
@@ -281,6 +309,7 @@ export class Hub {
         received: ledger?.received ?? 0,
         gapped: ledger?.gapped ?? 0,
         missing: ledger?.missing ?? 0,
+        leftOut: ledger?.leftOut ?? 0,
         duplicates: ledger?.duplicates ?? 0,
       },
       head: this.#session?.head ?? 0,
@@ -294,6 +323,7 @@ export class Hub {
       wire: spread(this.#wire),
       age: spread(this.#age),
       connections: this.#connections,
+      mode: this.#mode,
       pages: this.#pages.size,
       shared: this.#shared,
       notice: this.#notice,

@@ -10,6 +10,8 @@ export interface Accounts {
   readonly received: number;
   readonly gapped: number;
   readonly missing: number;
+  /** Of the gapped: not asked for. */
+  readonly leftOut: number;
   readonly duplicates: number;
 }
 
@@ -52,12 +54,17 @@ export interface HubState {
   /** Event time of the tick → taken by the hub. */
   readonly age: Spread;
   readonly connections: number;
+  /** Whether every trade comes, or of each instrument the newest. */
+  readonly mode: "tape" | "latest";
   /** Pages that share this connection. */
   readonly pages: number;
   readonly shared: boolean;
   readonly notice: { readonly text: string; readonly atMs: WallMs } | undefined;
   readonly missed: readonly Missed[];
 }
+
+/** What a page shows: all trades, the newest of each instrument, or either will do. */
+export type Need = "trades" | "quotes" | "either";
 
 export type FromHub =
   /** All that was known before has nothing to do with what comes (first connection, another epoch). */
@@ -86,7 +93,9 @@ export type FromHub =
 
 export type ToHub =
   /** A page opens; `lock` is the name of a Web Lock that it holds while it lives. */
-  | { readonly type: "open"; readonly url: string; readonly lock: string }
+  | { readonly type: "open"; readonly url: string; readonly lock: string; readonly need: Need }
+  /** The page shows something else now. */
+  | { readonly type: "need"; readonly need: Need }
   /** The page has painted what it got, and takes more. */
   | { readonly type: "more" }
   /** The page has taken the state. */

@@ -3,10 +3,6 @@
 import type { ColumnData } from "@tickcast/client";
 
 const VALID = 1;
-const INVALID = 2;
-
-/** Seconds over which the rate of an instrument is averaged. */
-const RATE_S = 5;
 
 /** The newest of an instrument. Times are milliseconds since the Unix epoch. */
 export interface Quote {
@@ -15,16 +11,7 @@ export interface Quote {
   last: number;
   /** The last one that was another price. */
   previous: number;
-  /** The first VALID one since the watch began. */
-  first: number;
   vwap: number;
-  /** Units of VALID trades since the watch began; exact up to 2^53. */
-  volume: number;
-  trades: number;
-  rejects: number;
-  /** VALID trades a second, as of `ratedMs`; fades from there. */
-  rate: number;
-  ratedMs: number;
   /** Event time of the newest VALID trade. */
   timeMs: number;
   /** When it came. */
@@ -47,24 +34,19 @@ export class Watch {
    */
   add(rows: ColumnData, old: number, nowMs: number): void {
     for (let row = 0; row < rows.length; row++) {
-      const status = rows.status[row];
-      const quote = this.#of(rows.instrument[row] as string, status === VALID);
-      if (quote === undefined) continue;
+      if (rows.status[row] !== VALID) continue; // the names of others may be anything, and endless
+      const quote = this.#of(rows.instrument[row] as string);
       this.#changed.add(quote);
-      if (status === INVALID) quote.rejects++;
-      if (status === VALID) this.#trade(quote, rows, row, row >= old, nowMs);
+      this.#trade(quote, rows, row, row >= old, nowMs);
     }
   }
 
   /** Takes the newest trade of each instrument as a beginning, where nothing newer is known. */
   seed(rows: ColumnData, nowMs: number): void {
     for (let row = 0; row < rows.length; row++) {
-      const quote = this.#of(rows.instrument[row] as string, true);
-      if (quote === undefined || quote.seq >= (rows.seq[row] as number)) continue;
-      const { trades, volume } = quote;
+      const quote = this.#of(rows.instrument[row] as string);
+      if (quote.seq >= (rows.seq[row] as number)) continue;
       this.#trade(quote, rows, row, false, nowMs);
-      quote.trades = trades;
-      quote.volume = volume;
       this.#changed.add(quote);
     }
   }
@@ -85,33 +67,20 @@ export class Watch {
     const price = rows.price[row] as number;
     if (price !== quote.last) quote.previous = quote.last;
     quote.last = price;
-    if (Number.isNaN(quote.first)) quote.first = price;
     quote.vwap = rows.vwap[row] as number;
-    quote.volume += Number(rows.volume[row]);
-    quote.trades++;
     quote.timeMs = Number(rows.timestampNs[row]) / 1e6;
     quote.seq = rows.seq[row] as number;
-    if (!live) return;
-    quote.heardMs = nowMs;
-    quote.rate = fadedRate(quote, nowMs) + 1 / RATE_S;
-    quote.ratedMs = nowMs;
+    if (live) quote.heardMs = nowMs;
   }
 
-  /** Names that never made a VALID trade are left out: they may be anything, and endless. */
-  #of(instrument: string, make: boolean): Quote | undefined {
+  #of(instrument: string): Quote {
     let quote = this.#quotes.get(instrument);
-    if (quote === undefined && make) {
+    if (quote === undefined) {
       quote = {
         instrument,
         last: Number.NaN,
         previous: Number.NaN,
-        first: Number.NaN,
         vwap: Number.NaN,
-        volume: 0,
-        trades: 0,
-        rejects: 0,
-        rate: 0,
-        ratedMs: 0,
         timeMs: Number.NaN,
         heardMs: 0,
         seq: 0,
@@ -120,9 +89,4 @@ export class Watch {
     }
     return quote;
   }
-}
-
-/** Returns VALID trades a second, exponentially averaged. */
-export function fadedRate(quote: Quote, nowMs: number): number {
-  return quote.rate * Math.exp((quote.ratedMs - nowMs) / (RATE_S * 1000));
 }

@@ -77,6 +77,22 @@ export interface Rejects {
   readonly instruments: readonly Counted[];
 }
 
+/** `/api/activity`: the last `windowS` seconds, a row for each instrument. */
+export interface Activity {
+  /** Whether the tape reaches back so far. */
+  readonly complete: boolean;
+  readonly windowS: number;
+  readonly instruments: readonly string[];
+  readonly trades: readonly number[];
+  /** Units of VALID trades, as digits. */
+  readonly volume: readonly string[];
+  /** Price of the oldest VALID trade. */
+  readonly first: readonly (number | null)[];
+  readonly rejects: readonly number[];
+  /** VALID trades, over five seconds. */
+  readonly perSecond: readonly number[];
+}
+
 export interface StageSpread {
   readonly p50: number;
   readonly p99: number;

@@ -3,7 +3,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { Zone } from "../base/zones.ts";
 import type { Feed } from "../hub/feed.ts";
-import type { HubState } from "../hub/messages.ts";
+import type { HubState, Need } from "../hub/messages.ts";
 
 export type PageName = "blotter" | "watchlist" | "instrument" | "rejects" | "rules" | "pipeline";
 
@@ -30,6 +30,12 @@ export function parseRoute(hash: string): Route {
   const [name = "", of = ""] = path.split("/");
   const page = PAGES.find((known) => known.name === name)?.name ?? "blotter";
   return { page, of: decode(of), trade: new URLSearchParams(query).get("trade") ?? "" };
+}
+
+/** Returns what a page shows of the stream. */
+export function needOf(page: PageName): Need {
+  if (page === "watchlist") return "quotes";
+  return page === "rejects" || page === "rules" ? "either" : "trades";
 }
 
 function decode(text: string): string {
@@ -89,6 +95,8 @@ export class App {
     addEventListener("hashchange", () => {
       this.route.value = parseRoute(location.hash);
     });
+    const need = computed(() => needOf(this.route.value.page));
+    effect(() => feed.need(need.value));
     const dark = matchMedia("(prefers-color-scheme: dark)");
     const show = () => {
       const theme = this.theme.value === "system" ? (dark.matches ? "dark" : "light") : this.theme.value;

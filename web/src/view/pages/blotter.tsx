@@ -396,14 +396,15 @@ function Choice({
 
 function Gaps({ app }: { app: App }) {
   const accounts = app.state.value?.accounts;
-  const lost = (accounts?.gapped ?? 0) + (accounts?.missing ?? 0);
+  const gapped = (accounts?.gapped ?? 0) - (accounts?.leftOut ?? 0);
+  const lost = gapped + (accounts?.missing ?? 0);
   return (
     <p
       class={lost > 0 ? "gaps alert" : "gaps"}
       data-testid="gaps"
       title="In gaps: announced by the gateway as not coming one by one. Missing: never came, never announced."
     >
-      <span data-testid="gapped">{formatCount(accounts?.gapped ?? 0)}</span> in gaps ·{" "}
+      <span data-testid="gapped">{formatCount(gapped)}</span> in gaps ·{" "}
       <span data-testid="missing">{formatCount(accounts?.missing ?? 0)}</span> missing
       {app.feed.skipped > 0 && ` · ${formatCount(app.feed.skipped)} passed over while not shown`}
     </p>

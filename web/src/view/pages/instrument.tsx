@@ -5,8 +5,7 @@ import { tradeAt } from "@tickcast/client";
 import { useEffect, useRef } from "preact/hooks";
 import { formatCount, formatFixed, formatPercent, formatRate, NONE } from "../../base/format.ts";
 import { distance } from "../../model/selection.ts";
-import { fadedRate } from "../../model/watch.ts";
-import type { ApiTrade, Found } from "../api.ts";
+import type { Activity, ApiTrade, Found } from "../api.ts";
 import { type App, api, routeHash } from "../app.ts";
 import type { Chart } from "../parts/chart.ts";
 import { statusText } from "../parts/tradeCells.ts";
@@ -21,7 +20,8 @@ export function InstrumentPage({ app }: { app: App }) {
   const state = app.state.value;
   const quote = app.feed.quotes.get(of);
   const decimals = app.feed.decimals.of(of);
-  const now = Date.now();
+  const { value: activity } = useApi<Activity>("activity", 1000).value;
+  const row = activity?.instruments.indexOf(of) ?? -1;
   return (
     <div class="page page-instrument">
       <div class="tools" role="toolbar" aria-label="Instrument">
@@ -61,8 +61,9 @@ export function InstrumentPage({ app }: { app: App }) {
             {quote === undefined ? NONE : formatFixed(quote.vwap, Math.min(8, decimals + 2))}
           </Figure>
           <Figure name="To VWAP">{quote === undefined ? NONE : formatPercent(distance(quote.last, quote.vwap))}</Figure>
-          <Figure name="Trades/s">{quote === undefined ? NONE : formatRate(fadedRate(quote, now))}</Figure>
-          <Figure name="Rejects">{quote === undefined ? NONE : formatCount(quote.rejects)}</Figure>
+          <Figure name="Volume 20 min">{row < 0 ? NONE : formatCount(Number(activity?.volume[row]))}</Figure>
+          <Figure name="Trades/s">{row < 0 ? NONE : formatRate(activity?.perSecond[row] ?? 0)}</Figure>
+          <Figure name="Rejects">{row < 0 ? NONE : formatCount(activity?.rejects[row] ?? 0)}</Figure>
         </dl>
       </div>
       {of === "" ? <p class="empty">No trades yet</p> : <InstrumentChart app={app} of={of} key={of} />}

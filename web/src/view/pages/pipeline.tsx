@@ -110,7 +110,9 @@ export function PipelinePage({ app }: { app: App }) {
             <Fact name="Server">{state?.hello?.server ?? NONE}</Fact>
             <Fact name="Newest sequence">{formatCount(state?.accounts.last ?? 0)}</Fact>
             <Fact name="Received">{formatCount(state?.accounts.received ?? 0)}</Fact>
-            <Fact name="In gaps, announced">{formatCount(state?.accounts.gapped ?? 0)}</Fact>
+            <Fact name="In gaps, announced">
+              {formatCount((state?.accounts.gapped ?? 0) - (state?.accounts.leftOut ?? 0))}
+            </Fact>
             <Fact name="Missing, unannounced">{formatCount(state?.accounts.missing ?? 0)}</Fact>
             <Fact name="Duplicates dropped">{formatCount(state?.accounts.duplicates ?? 0)}</Fact>
             <Fact name="Connections so far">{formatCount(state?.connections ?? 0)}</Fact>

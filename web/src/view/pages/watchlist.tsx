@@ -5,10 +5,12 @@ import { wallNow } from "@tickcast/client";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { formatAge, formatCount, formatFixed, formatPercent, formatRate, NONE } from "../../base/format.ts";
 import { distance } from "../../model/selection.ts";
-import { fadedRate, type Quote } from "../../model/watch.ts";
+import type { Quote } from "../../model/watch.ts";
+import type { Activity } from "../api.ts";
 import type { App } from "../app.ts";
 import { Grid, type GridColumn, type GridModel, set } from "../parts/grid.ts";
 import { icons } from "../parts/icons.tsx";
+import { useApi } from "../parts/useApi.ts";
 import { inField } from "../shell.tsx";
 import { rowHeight } from "./blotter.tsx";
 
@@ -30,7 +32,7 @@ const COLUMNS: readonly GridColumn[] = [
   {
     id: "change",
     title: "Change",
-    hint: "Since the first VALID trade that this browser has seen",
+    hint: "Since the first VALID trade of the last 20 minutes",
     width: 96,
     right: true,
     sortable: true,
@@ -40,8 +42,8 @@ const COLUMNS: readonly GridColumn[] = [
   { id: "distance", title: "To VWAP", hint: "Last over VWAP", width: 130, right: true, sortable: true, priority: 2 },
   {
     id: "volume",
-    title: "Volume",
-    hint: "VALID trades that this browser has seen",
+    title: "Volume 20 min",
+    hint: "VALID trades of the last 20 minutes",
     width: 116,
     right: true,
     sortable: true,
@@ -56,7 +58,15 @@ const COLUMNS: readonly GridColumn[] = [
     sortable: true,
     priority: 3,
   },
-  { id: "rejects", title: "Rejects", width: 84, right: true, sortable: true, priority: 6 },
+  {
+    id: "rejects",
+    title: "Rejects",
+    hint: "Of the last 20 minutes",
+    width: 84,
+    right: true,
+    sortable: true,
+    priority: 6,
+  },
   {
     id: "age",
     title: "Age",
@@ -68,6 +78,17 @@ const COLUMNS: readonly GridColumn[] = [
   },
 ];
 
+/** What the gateway adds up of an instrument. */
+interface Figures {
+  readonly first: number;
+  readonly volume: number;
+  readonly rejects: number;
+  readonly perSecond: number;
+}
+
+const UNKNOWN: Figures = { first: Number.NaN, volume: Number.NaN, rejects: Number.NaN, perSecond: Number.NaN };
+const NOTHING: Figures = { first: Number.NaN, volume: 0, rejects: 0, perSecond: 0 };
+
 class Watchlist implements GridModel {
   readonly label = "Instruments";
   readonly #app: App;
@@ -75,6 +96,7 @@ class Watchlist implements GridModel {
   #filter = "";
   #sort = { id: "instrument", descending: false };
   #shown: Quote[] = [];
+  #figures: ReadonlyMap<string, Figures> | undefined;
   readonly #seen = new Map<string, { price: number; until: number; up: boolean }>();
 
   constructor(app: App) {
@@ -90,13 +112,33 @@ class Watchlist implements GridModel {
     this.update();
   }
 
+  setActivity(activity: Activity): void {
+    const { instruments, first, volume, rejects, perSecond } = activity;
+    this.#figures = new Map(
+      instruments.map((name, i) => [
+        name,
+        {
+          first: first[i] ?? Number.NaN,
+          volume: Number(volume[i]),
+          rejects: rejects[i] ?? 0,
+          perSecond: perSecond[i] ?? 0,
+        },
+      ]),
+    );
+    this.update();
+  }
+
+  #figuresOf(instrument: string): Figures {
+    return this.#figures === undefined ? UNKNOWN : (this.#figures.get(instrument) ?? NOTHING);
+  }
+
   /** Takes the newest quotes and draws. */
   update(): void {
     const now = wallNow();
     const all = [...this.#app.feed.quotes.values()];
     const found =
       this.#filter === "" ? all : all.filter((quote) => quote.instrument.toUpperCase().includes(this.#filter));
-    this.#shown = found.sort(order(this.#sort.id, this.#sort.descending, now));
+    this.#shown = found.sort(order(this.#sort.id, this.#sort.descending, (quote) => this.#figuresOf(quote.instrument)));
     for (const quote of this.#shown) this.#notice(quote, now);
     this.grid?.draw();
   }
@@ -117,7 +159,9 @@ class Watchlist implements GridModel {
   }
 
   text(column: GridColumn, place: number): string {
-    return quoteText(column.id, this.at(place), this.#app.feed.decimals.of(this.at(place).instrument), wallNow());
+    const quote = this.at(place);
+    const { instrument } = quote;
+    return quoteText(column.id, quote, this.#figuresOf(instrument), this.#app.feed.decimals.of(instrument), wallNow());
   }
 
   key(place: number): string {
@@ -141,7 +185,7 @@ class Watchlist implements GridModel {
   decorateCell(cell: HTMLElement, column: GridColumn, place: number): void {
     const quote = this.at(place);
     if (column.id === "last") set(cell, "data-move", this.#seen.get(quote.instrument)?.up === false ? "down" : "up");
-    else if (column.id === "change") set(cell, "data-sign", move(quote.last - quote.first));
+    else if (column.id === "change") set(cell, "data-sign", move(quote.last - this.#figuresOf(quote.instrument).first));
     else if (column.id === "distance") {
       const share = distance(quote.last, quote.vwap);
       set(cell, "data-sign", move(share));
@@ -169,24 +213,24 @@ function move(by: number): string {
   return by > 0 ? "up" : by < 0 ? "down" : "same";
 }
 
-function quoteText(column: string, quote: Quote, decimals: number, now: number): string {
+function quoteText(column: string, quote: Quote, figures: Figures, decimals: number, now: number): string {
   switch (column) {
     case "instrument":
       return quote.instrument;
     case "last":
       return formatFixed(quote.last, decimals);
     case "change":
-      return formatPercent(quote.last / quote.first - 1);
+      return formatPercent(quote.last / figures.first - 1);
     case "vwap":
       return formatFixed(quote.vwap, Math.min(8, decimals + 2));
     case "distance":
       return formatPercent(distance(quote.last, quote.vwap));
     case "volume":
-      return formatCount(quote.volume);
+      return formatWhole(figures.volume);
     case "rate":
-      return formatRate(fadedRate(quote, now));
+      return Number.isNaN(figures.perSecond) ? NONE : formatRate(figures.perSecond);
     case "rejects":
-      return formatCount(quote.rejects);
+      return formatWhole(figures.rejects);
     default:
       return quote.heardMs === 0
         ? NONE
@@ -194,16 +238,21 @@ function quoteText(column: string, quote: Quote, decimals: number, now: number):
   }
 }
 
-function order(id: string, descending: boolean, now: number): (a: Quote, b: Quote) => number {
+function formatWhole(value: number): string {
+  return Number.isNaN(value) ? NONE : formatCount(value);
+}
+
+function order(id: string, descending: boolean, figuresOf: (quote: Quote) => Figures): (a: Quote, b: Quote) => number {
   const sign = descending ? -1 : 1;
   const name = (a: Quote, b: Quote) => (a.instrument < b.instrument ? -1 : 1);
   if (id === "instrument") return (a, b) => sign * name(a, b);
   const value = (quote: Quote): number => {
-    if (id === "change") return quote.last / quote.first - 1;
+    if (id === "change") return quote.last / figuresOf(quote).first - 1;
     if (id === "distance") return distance(quote.last, quote.vwap);
-    if (id === "rate") return Math.round(fadedRate(quote, now) * 10);
+    if (id === "rate") return figuresOf(quote).perSecond;
+    if (id === "volume" || id === "rejects") return figuresOf(quote)[id];
     if (id === "age") return -quote.heardMs;
-    return quote[id as "last" | "vwap" | "volume" | "rejects"];
+    return quote[id as "last" | "vwap"];
   };
   return (a, b) => sign * (value(a) - value(b) || 0) || name(a, b);
 }
@@ -213,6 +262,10 @@ export function WatchlistPage({ app }: { app: App }) {
   const host = useRef<HTMLDivElement>(null);
   const search = useRef<HTMLInputElement>(null);
   const filter = useSignal("");
+  const { value: activity } = useApi<Activity>("activity", 1000).value;
+  useEffect(() => {
+    if (activity !== undefined) model.setActivity(activity);
+  }, [activity, model]);
   useEffect(() => {
     if (host.current === null) return;
     const grid = new Grid(host.current, model, rowHeight());
@@ -270,6 +323,10 @@ export function WatchlistPage({ app }: { app: App }) {
       <div class="grid-host watch" ref={host} data-stale={state?.link.state !== "live"} />
       <div class="foot">
         <p>Enter, or a double click, opens the instrument. Values of instruments that went quiet are shown as stale.</p>
+        <span class="grow" />
+        {activity?.complete === false && (
+          <p data-testid="short-tape">Change, volume and rejects: as far back as the tape reaches, below 20 minutes.</p>
+        )}
       </div>
     </div>
   );
