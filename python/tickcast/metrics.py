@@ -39,6 +39,12 @@ class ProcessorMetrics:
         self.source_live = Gauge(
             "tickcast_source_live", "1 while the source is connected", multiprocess_mode="mostrecent"
         )
+        self.source_lag = Gauge(
+            "tickcast_source_lag",
+            "Messages of a partition behind what was read; NaN: not known, or read elsewhere",
+            ["partition"],
+            multiprocess_mode="mostrecent",
+        )
         self.tape_head = Gauge("tickcast_tape_head", "Last sequence on the tape", multiprocess_mode="mostrecent")
         self.window_held = Gauge("tickcast_window_held", "Ticks held by the windows", multiprocess_mode="mostrecent")
         self.window_bytes = Gauge("tickcast_window_bytes", "Memory of the windows", multiprocess_mode="mostrecent")

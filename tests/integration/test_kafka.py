@@ -11,6 +11,8 @@ pytest.importorskip("confluent_kafka")
 from fixtures.kafka import KafkaServer
 from fixtures.processes import Programs, wait_until
 from fixtures.topics import Publisher, Topic, as_batch, as_json, as_proto, make_ticks, trade_of
+from tickcast._core import TapeReader
+from tickcast.gateway import metrics
 
 pytestmark = pytest.mark.kafka
 
@@ -159,3 +161,46 @@ def run(programs: Programs, *arguments: str) -> list[str]:
     program = programs.tickcast(*arguments)
     assert program.wait() == 0, program.errors
     return program.lines
+
+
+SLOW = """
+import time
+import numpy as np
+import tickcast as tc
+
+rules = tc.RuleSet("slow")
+
+@rules.check(reason="no")
+def slow(ticks):
+    time.sleep(0.1)
+    return np.ones(len(ticks), bool)
+"""
+
+
+def test_the_lag_of_each_partition_is_told_and_falls_to_nothing(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path, tmp_path: Path
+) -> None:
+    address = kafka_server.address
+    kafka_server.create_topic("lag", 3)
+    (tmp_path / "slow_rules.py").write_text(SLOW)
+    publisher = Publisher(address, "lag")
+    for number, tick in enumerate(make_ticks(600)):
+        publisher.send(as_proto(tick), key=str(number))
+    publisher.flush()
+    small = ("--set", "judge.batch_rows=10", "--set", "judge.in_flight=1", "--set", "tape.bytes=16MiB")
+    program = programs.tickcast(
+        "process", "--source", f"kafka://{address}/lag?group=l", "--run-dir", str(run_dir), *small,
+        "--rules", "slow_rules:rules", cwd=tmp_path,
+    )  # fmt: skip
+    program.expect("ready", 30)
+
+    def lags() -> dict[str, int | None]:
+        board = json.loads(TapeReader.open(run_dir).board())
+        return {partition["name"]: partition["lag"] for partition in board["partitions"]}
+
+    names = ["lag/0", "lag/1", "lag/2"]
+    seen = wait_until(lambda: (found := lags()) and all((found.get(name) or 0) > 10 for name in names) and found, "lag")
+    assert sum(lag or 0 for lag in seen.values()) <= 600
+    wait_until(lambda: lags() == dict.fromkeys(names, 0), "no lag", 60)
+    assert 'tickcast_source_lag{partition="lag/1"} 0.0' in metrics.render(run_dir / "metrics").decode()
+    assert program.end() == 0

@@ -245,6 +245,7 @@ pub fn activity(tape: &TapeReader, since_ns: i64, recent_ns: i64) -> Vec<u8> {
     let names = Names::of(tape);
     let (head, oldest) = (tape.head(), tape.oldest().max(1));
     let mut by_code: Vec<Activity> = vec![Activity::default(); names.instruments.len()];
+    let codes: HashMap<&str, usize> = names.instruments.iter().map(String::as_str).zip(0..).collect();
     let mut others: HashMap<String, Activity> = HashMap::new();
     let mut complete = oldest == 1;
     walk_back(tape, head, oldest, |record| {
@@ -256,8 +257,12 @@ pub fn activity(tape: &TapeReader, since_ns: i64, recent_ns: i64) -> Vec<u8> {
         let valid = record.status() == Status::Valid;
         let found = match record.instrument_text() {
             None => by_code.get_mut(record.instrument() as usize),
-            Some(name) if valid => Some(others.entry_ref(name).or_default()),
-            Some(_) => None,
+            // What fails the screen has no code, though its instrument may have one.
+            Some(name) => match codes.get(name) {
+                Some(&code) => by_code.get_mut(code),
+                None if valid => Some(others.entry_ref(name).or_default()),
+                None => None,
+            },
         };
         if let Some(found) = found {
             found.add(record, valid, at_ns >= recent_ns);

@@ -1,5 +1,6 @@
 """The status board: what gateways show of the processor, kept in the tape's mapping."""
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from tickcast.config import Config
 from tickcast.metrics import ProcessorMetrics
 from tickcast.processor.pipeline import Pipeline
 from tickcast.sinks import Sink
-from tickcast.sources import SourceState
+from tickcast.sources import Lag, SourceState
 from tickcast.urls import mask
 
 __all__ = ["Board"]
@@ -28,6 +29,7 @@ class Board:
         self._started_ns = time.time_ns()
         self._rule_figures: dict[str, tuple[int, int, int, float, int]] = {}
         self._lost = 0
+        self._partitions: set[str] = set()
         self._respawns = 0
         self.counters = dict.fromkeys(
             ("ticks", "valid", "invalid", "unknown", "undecodable", "late", "stamped", "lost"), 0
@@ -38,7 +40,7 @@ class Board:
         """Return the breakers that are not closed, to see whether they have changed."""
         return self._pipeline.runner.state().breakers
 
-    def show(self, source: SourceState, lost: int, sinks: Sequence[Sink]) -> None:
+    def show(self, source: SourceState, lost: int, sinks: Sequence[Sink], lags: Sequence[Lag] = ()) -> None:
         """Put the board up."""
         self.counters["lost"] = lost
         rules = self._pipeline.runner.state()
@@ -55,6 +57,7 @@ class Board:
                 "since": source.since,
                 "detail": source.detail,
             },
+            "partitions": lags,
             "sinks": [
                 {"url": mask(url), "state": sink.state, "lag": sink.lag}
                 for url, sink in zip(self._config.sinks, sinks, strict=True)
@@ -69,6 +72,14 @@ class Board:
         }
         self._writer.set_board(msgspec.json.encode(board))
         self._count(source, lost, sinks)
+        self._count_lags(lags)
+
+    def _count_lags(self, lags: Sequence[Lag]) -> None:
+        """Bring the lags up to date; of partitions that are not read here any more nothing is known."""
+        known = {lag.name: math.nan if lag.lag is None else lag.lag for lag in lags}
+        self._partitions |= known.keys()
+        for name in self._partitions:
+            self._metrics.source_lag.labels(name).set(known.get(name, math.nan))
 
     def _count(self, source: SourceState, lost: int, sinks: Sequence[Sink]) -> None:
         """Bring the metrics that are kept elsewhere up to date."""

@@ -22,7 +22,7 @@ from tickcast.rpc.server import RpcServer
 from tickcast.rpc.services import make_services
 from tickcast.rundir import RunDir
 from tickcast.sinks import Sink, open_sink
-from tickcast.sources import LogSource, Source, open_source
+from tickcast.sources import LaggingSource, LogSource, Source, open_source
 from tickcast.sources.replay import END_OFFSET, ReplaySource
 
 __all__ = ["Processor"]
@@ -280,7 +280,8 @@ class Processor:
     def _show(self) -> None:
         self._metrics.rpc_ticks.inc(self._rpc_ticks)
         self._rpc_ticks = 0
-        self._board.show(self._source.state(), self._source.lost, self._sinks)
+        lags = self._source.lags() if isinstance(self._source, LaggingSource) else []
+        self._board.show(self._source.state(), self._source.lost, self._sinks, lags)
 
     def _take_tape_up(self) -> TapeWriter:
         writer = self._open_tape(fresh=False)

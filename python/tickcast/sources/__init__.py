@@ -4,13 +4,13 @@ from tickcast import urls
 from tickcast.config import Config
 from tickcast.errors import ConfigError
 from tickcast.rundir import RunDir
-from tickcast.sources.base import LogSource, Position, Source, SourceState
+from tickcast.sources.base import Lag, LaggingSource, LogSource, Position, Source, SourceState
 from tickcast.sources.idle import IdleSource
 from tickcast.sources.nats import BrokerSource
 from tickcast.sources.replay import ReplaySource
 from tickcast.sources.sim import SimSource
 
-__all__ = ["LogSource", "Position", "Source", "SourceState", "open_source"]
+__all__ = ["Lag", "LaggingSource", "LogSource", "Position", "Source", "SourceState", "open_source"]
 
 
 def open_source(config: Config, lookback_ns: int = 0) -> Source:

@@ -8,7 +8,7 @@ import msgspec
 
 from tickcast._core import Batch
 
-__all__ = ["LogSource", "Position", "Source", "SourceState"]
+__all__ = ["Lag", "LaggingSource", "LogSource", "Position", "Source", "SourceState"]
 
 Position = tuple[int, int, int, int]
 """Stream, partition, offset, index within the message."""
@@ -27,6 +27,15 @@ class SourceState(msgspec.Struct, frozen=True):
     def now(state: str, detail: str = "") -> "SourceState":
         """Return a state that begins now."""
         return SourceState(state, time.time_ns(), detail)
+
+
+class Lag(msgspec.Struct, frozen=True):
+    """What a partition of a source still holds."""
+
+    name: str
+    """Of the partition, for people."""
+    lag: int | None
+    """Messages between what has been handed out and the partition's end; None: the end is not known yet."""
 
 
 class Source(Protocol):
@@ -70,6 +79,14 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Disconnect. `next` isn't called again."""
+
+
+@runtime_checkable
+class LaggingSource(Protocol):
+    """A source that knows how far it is behind."""
+
+    def lags(self) -> list[Lag]:
+        """Return the lag of each partition that is read here, as of lately."""
 
 
 @runtime_checkable

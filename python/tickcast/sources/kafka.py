@@ -30,7 +30,7 @@ from tickcast import urls
 from tickcast._core import Batch, Decoder
 from tickcast.errors import SourceError
 from tickcast.kafka import Ownership, client_settings, log_stream, why
-from tickcast.sources.base import Position, SourceState
+from tickcast.sources.base import Lag, Position, SourceState
 
 __all__ = ["KafkaSource", "commit_note"]
 
@@ -42,6 +42,8 @@ COMMIT_S = 0.5
 """Pause between two commits."""
 GROUP_S = 0.1
 """How often the group's generation is looked at, for transactions."""
+ENDS_S = 0.5
+"""How often the ends of the partitions are noted, for their lag."""
 DRAIN_S = 5.0
 """How long a partition that is taken away is waited for, until tape and sinks have what was read of it."""
 MOST_MESSAGES, MOST_BYTES = 65_536, 64 * 1024 * 1024
@@ -114,6 +116,7 @@ class KafkaSource:
         self._closing = threading.Event()
         self._looks: deque[threading.Event] = deque()
         self._group: Any = None
+        self._ends: dict[int, int] = {}
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -174,6 +177,14 @@ class KafkaSource:
     def state(self) -> SourceState:
         """Return where the connection stands."""
         return self._state
+
+    def lags(self) -> list[Lag]:
+        """Return how many messages each of its partitions has that were not handed out, as of the last fetch."""
+        with self._lock:
+            places = {at: max(shelf.resume, shelf.taken + 1) for at, shelf in sorted(self._shelves.items())}
+        ends = self._ends
+        known = {at: max(0, ends[at] - place) for at, place in places.items() if ends.get(at, -1) >= 0 <= place}
+        return [Lag(f"{self.topic}/{at}", known.get(at)) for at in places]
 
     @property
     def lost(self) -> int:
@@ -333,7 +344,7 @@ class KafkaSource:
     def _read(self) -> None:
         consumer = self._consumer
         assert consumer is not None
-        paused, last_commit = False, time.monotonic()
+        paused, last_commit, last_ends = False, time.monotonic(), 0.0
         while not self._closing.is_set():
             for message in consumer.consume(TAKE, TAKE_S):
                 self._put(message)
@@ -341,6 +352,9 @@ class KafkaSource:
                 self._tell()
             if self._looks:
                 self._answer_looks(consumer)
+            if time.monotonic() - last_ends >= ENDS_S:
+                last_ends = time.monotonic()
+                self._note_ends(consumer)
             if not self.commits and time.monotonic() - last_commit >= GROUP_S:
                 last_commit = time.monotonic()
                 self._group = consumer.consumer_group_metadata()
@@ -348,6 +362,13 @@ class KafkaSource:
                 last_commit = time.monotonic()
                 self._commit(consumer, wait=False)
             paused = self._relieve(consumer, paused)
+
+    def _note_ends(self, consumer: Consumer) -> None:
+        """Note where the partitions end, as the last fetch had it; asks nobody."""
+        ends = {}
+        for known in consumer.assignment():
+            _, ends[known.partition] = consumer.get_watermark_offsets(known, cached=True)
+        self._ends = ends
 
     def _answer_looks(self, consumer: Consumer) -> None:
         """Look for those that wait; tried again where the brokers don't answer."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tickcast import urls
 from tickcast._core import Batch, JetStreamSource, NatsSource
 from tickcast.servers import server_list
-from tickcast.sources.base import Position, SourceState
+from tickcast.sources.base import Lag, Position, SourceState
 
 __all__ = ["BrokerSource"]
 
@@ -84,6 +84,15 @@ class BrokerSource:
         if self._client is None:
             return self._state
         return SourceState(*self._client.state())
+
+    def lags(self) -> list[Lag]:
+        """Return how many messages the stream has behind the last one that came. Core NATS keeps none."""
+        if not isinstance(self._client, JetStreamSource):
+            return []
+        meters = self._client.meters()
+        pending = int(meters["pending"]) if meters["last_arrival_ns"] else None
+        name = self._url.stream if isinstance(self._url, urls.JetStream) else None
+        return [Lag(name or self._url.subject, pending)]
 
     @property
     def lost(self) -> int:

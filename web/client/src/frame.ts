@@ -1,7 +1,7 @@
 // Bytes of a `.bin` frame -> the message that they stand for; docs/protocol.md, "The `.bin` frame", has every byte.
 
 import { TradeColumns } from "./columns.ts";
-import type { Snapshot, Trades } from "./messages.ts";
+import type { Snapshot, StageTimes, Trades } from "./messages.ts";
 import type { Sequence, WallMs } from "./nominal.ts";
 import { ProtocolError } from "./parse.ts";
 
@@ -12,6 +12,8 @@ const SNAPSHOT = 1 << 16;
 const NO_INSTRUMENT = 0xffff_ffff;
 const TEXT_REASON = 0xffff;
 const SECTIONS = 16;
+/** Bytes of one trade's stages. */
+const STAGES = 32;
 
 /** What codes mean: those of `hello`, and those that frames have brought since. */
 export interface Dictionaries {
@@ -60,7 +62,8 @@ function read(view: DataView, names: Dictionaries, enrichments: number): Trades 
   readIds(view, sections[2], trades);
   readSequences(view, sections[3], trades, seq, toSeq);
   if ((flags & SNAPSHOT) !== 0) return { type: "snapshot", toSeq, trades };
-  return { type: "trades", seq, toSeq, sentMs: (Number(view.getBigInt64(24, true)) / 1e6) as WallMs, trades };
+  const sentMs = (Number(view.getBigInt64(24, true)) / 1e6) as WallMs;
+  return { type: "trades", seq, toSeq, sentMs, trades, stages: readStages(view, sections[5], count) };
 }
 
 interface Section {
@@ -191,6 +194,17 @@ function writeId(view: DataView, at: number, kind: number, step: number, ids: Ui
   ids[row * 4 + 1] = w1;
   ids[row * 4 + 2] = w2;
   ids[row * 4 + 3] = w3;
+}
+
+/** Returns the times of the last trade alone: of thousands of a second, one a frame says enough. */
+function readStages(view: DataView, section: Section | undefined, count: number): StageTimes | undefined {
+  if (section === undefined || count === 0) return undefined;
+  if (section.count !== count || section.size < 8 + STAGES * count) throw wrong(`stages of ${section.count} trades`);
+  const at = section.at + 8 + STAGES * (count - 1);
+  const [decodeUs, rulesUs, enrichUs, tapeUs, sentUs] = [8, 12, 16, 20, 24].map((by) =>
+    view.getUint32(at + by, true),
+  ) as [number, number, number, number, number];
+  return { decodeUs, rulesUs, enrichUs, tapeUs, sentUs };
 }
 
 function readSequences(

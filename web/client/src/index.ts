@@ -6,7 +6,7 @@ export { type ColumnData, idText, seqAt, TradeColumns, tradeAt, writeId } from "
 export { type Dictionaries, parseFrame } from "./frame.ts";
 export { Ledger } from "./ledger.ts";
 export type { Link, LinkState } from "./link.ts";
-export type { Enrichment, Hello, ServerMessage, SourceStatus, Trade, Verdict } from "./messages.ts";
+export type { Enrichment, Hello, ServerMessage, SourceStatus, StageTimes, Trade, Verdict } from "./messages.ts";
 export {
   type Epoch,
   type Int64Text,

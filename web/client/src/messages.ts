@@ -55,6 +55,17 @@ export interface Subscribed {
   readonly id: number | undefined;
 }
 
+/** How long the newest trade of a frame was under way, each stage in microseconds. */
+export interface StageTimes {
+  readonly decodeUs: number;
+  readonly rulesUs: number;
+  readonly enrichUs: number;
+  /** From coming in to the tape. */
+  readonly tapeUs: number;
+  /** From coming in to this frame. */
+  readonly sentUs: number;
+}
+
 /** A run of trades of the tape, covering the sequences `seq` … `toSeq`. */
 export interface Trades {
   readonly type: "trades";
@@ -63,6 +74,8 @@ export interface Trades {
   /** The gateway's clock when the frame was made. */
   readonly sentMs: WallMs;
   readonly trades: TradeColumns;
+  /** Of its newest trade, where they were asked for. */
+  readonly stages: StageTimes | undefined;
 }
 
 /** Newest VALID trade of each instrument at or before `toSeq`; live goes on right after it. */
@@ -152,6 +165,8 @@ export interface Subscribe {
   readonly mode?: "tape" | "latest";
   /** Most frames a second. */
   readonly maxRateHz?: number;
+  /** Whether times per stage come along. */
+  readonly stages?: boolean;
   /** Only these instruments; all where absent. */
   readonly instruments?: readonly string[];
   /** Only these statuses; all where absent. */

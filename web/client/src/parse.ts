@@ -1,7 +1,7 @@
 // Text of a message -> a message that is what its type says. Nothing behind this file checks a field again.
 
 import { TradeColumns, writeId } from "./columns.ts";
-import type { Enrichment, ServerMessage, Trade, Trades } from "./messages.ts";
+import type { Enrichment, ServerMessage, StageTimes, Trade, Trades } from "./messages.ts";
 import type { Epoch, Int64Text, Sequence, Status, WallMs } from "./nominal.ts";
 import { int64Text, STATUS_OF_CODE, wallMsOfNs } from "./nominal.ts";
 
@@ -97,7 +97,9 @@ function trades(fields: Fields, enrichments: readonly string[]): Trades {
   const seq = sequence(fields, "seq");
   const toSeq = sequence(fields, "toSeq");
   const columns = tradeColumns(fields, enrichments);
-  const message = { type: "trades", seq, toSeq, sentMs: timeNs(fields, "sentNs"), trades: columns } as const;
+  const sentMs = timeNs(fields, "sentNs");
+  const stages = stageTimes(fields.stages, columns.length);
+  const message = { type: "trades", seq, toSeq, sentMs, trades: columns, stages } as const;
   if (fields.seqs === undefined || fields.seqs === null) {
     if (columns.length !== toSeq - seq + 1) {
       throw new ProtocolError(`trades: ${columns.length} for the sequences ${seq} to ${toSeq}, without seqs`);
@@ -107,6 +109,20 @@ function trades(fields: Fields, enrichments: readonly string[]): Trades {
   }
   numberRows(columns, array(fields, "seqs"), seq, toSeq);
   return message;
+}
+
+/** Returns the times of the last trade. */
+function stageTimes(value: unknown, count: number): StageTimes | undefined {
+  if (value === undefined || value === null || count === 0) return undefined;
+  const fields = object("stages", value);
+  const last = (key: string) => number({ [key]: array(fields, key)[count - 1] }, key);
+  return {
+    decodeUs: last("decode"),
+    rulesUs: last("rules"),
+    enrichUs: last("enrich"),
+    tapeUs: last("tape"),
+    sentUs: last("sent"),
+  };
 }
 
 function snapshot(fields: Fields, enrichments: readonly string[]): ServerMessage {

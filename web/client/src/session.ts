@@ -20,6 +20,7 @@ import type {
   ServerMessage,
   Snapshot,
   SourceStatus,
+  StageTimes,
   Trades,
   Verdict,
 } from "./messages.ts";
@@ -38,6 +39,8 @@ export interface Delivery {
   readonly old: number;
   /** How many the frame passes over: not asked for, or older than the newest of their instrument. */
   readonly leftOut: number;
+  /** How long its newest trade was under way, where that was asked for. */
+  readonly stages: StageTimes | undefined;
   readonly sentMs: WallMs;
   readonly receivedMs: WallMs;
 }
@@ -64,6 +67,8 @@ export interface Wanted {
   readonly mode?: "tape" | "latest";
   /** Most frames a second; as they come where nothing is said. */
   readonly maxRateHz?: number;
+  /** Whether deliveries tell how long each stage took. */
+  readonly stages?: boolean;
 }
 
 export interface SessionOptions {
@@ -174,15 +179,21 @@ export class Session {
   /**
    * Changes what of the stream is wanted, on the connection that runs.
    *
-   * The mode `latest` goes on behind what came, with the newest of each instrument to begin with. Every other change
-   * begins afresh: with `began`, and the last trades before the newest.
+   * Where the same trades are wanted it goes on without a seam. The mode `latest` goes on behind what came, with the
+   * newest of each instrument to begin with. Every other change begins afresh: with `began`, and the last trades
+   * before the newest.
    */
   want(wanted: Wanted): void {
+    const same = sameTrades(this.#wanted, wanted);
     this.#wanted = wanted;
     this.#head = this.head;
-    if (!this.#latest) this.#ledger = undefined; // it accounts for another stream
+    if (same && this.#granted) {
+      this.#send({ type: "subscribe", id: this.#nextId++, snapshot: false, ...wanted });
+      return;
+    }
+    if (!same && !this.#latest) this.#ledger = undefined; // it accounts for another stream
     if (this.#hello === undefined || this.#subscription === undefined) return; // asked for with the next hello
-    if (this.#ledger !== undefined) this.#subscribe();
+    if (this.#ledger !== undefined) this.#subscribe(same ? ((this.#ledger.last + 1) as Sequence) : undefined);
     else this.#beginStream(this.#hello, this.head);
   }
 
@@ -367,10 +378,10 @@ export class Session {
     const ledger = this.#ledger;
     const head = this.#historyTo;
     if (ledger === undefined || !this.#granted) return;
-    const { trades, seq, toSeq, sentMs } = frame;
+    const { trades, seq, toSeq, sentMs, stages } = frame;
     if (toSeq - seq + 1 === trades.length && ledger.takeRun(seq, toSeq)) {
       const old = Math.max(0, Math.min(trades.length, head - seq + 1));
-      if (trades.length > 0) this.#options.listener.delivered({ trades, old, leftOut: 0, sentMs, receivedMs });
+      if (trades.length > 0) this.#options.listener.delivered({ trades, old, leftOut: 0, stages, sentMs, receivedMs });
       return;
     }
     const last = ledger.last;
@@ -379,7 +390,7 @@ export class Session {
     const taken = fresh.length === trades.length ? trades : trades.select(fresh);
     const old = taken.seq.reduce((count, number) => count + (number <= head ? 1 : 0), 0);
     const leftOut = Math.max(0, ledger.last - last - fresh.length);
-    this.#options.listener.delivered({ trades: taken, old, leftOut, sentMs, receivedMs });
+    this.#options.listener.delivered({ trades: taken, old, leftOut, stages, sentMs, receivedMs });
   }
 
   /** Returns the rows of a frame that did not come before; what lies between them is left out of the stream. */
@@ -486,4 +497,10 @@ export class Session {
     this.#link = { state, why, retryAt };
     this.#options.listener.linkChanged(this.#link);
   }
+}
+
+/** Whether two subscriptions are to the same trades; rate and stages may differ. */
+function sameTrades(a: Wanted, b: Wanted): boolean {
+  const part = ({ mode = "tape", instruments, status }: Wanted) => JSON.stringify([mode, instruments, status]);
+  return part(a) === part(b);
 }

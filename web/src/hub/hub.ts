@@ -11,6 +11,7 @@ import {
   type OpenSocket,
   Session,
   type SourceStatus,
+  type StageTimes,
   type WallMs,
   type Wanted,
   wallNow,
@@ -19,7 +20,7 @@ import { SlidingQuantiles } from "../base/quantiles.ts";
 import { RateMeter } from "../base/rate.ts";
 import { TradeStore } from "../model/store.ts";
 import { type Quote, Watch } from "../model/watch.ts";
-import type { FromHub, HubState, Missed, Need, ToHub } from "./messages.ts";
+import { type FromHub, type HubState, type Missed, type Need, STAGES, type Stage, type ToHub } from "./messages.ts";
 
 /** Trades that are kept: about six seconds of a very busy market, half an hour of a calm one. */
 export const KEPT_TRADES = 65_536;
@@ -35,6 +36,9 @@ export const STATE_EVERY_MS = 250;
 
 /** While nobody looks at trades: what a list of quotes needs, faster than anybody reads. */
 const LATEST: Wanted = { mode: "latest", status: ["VALID"], maxRateHz: 10 };
+
+const EVERYTHING: Wanted = {};
+const WITH_STAGES: Wanted = { stages: true };
 
 const RATE_SECONDS = 60;
 const LATENCY_SECONDS = 10;
@@ -65,6 +69,9 @@ export class Hub {
   readonly #watch = new Watch();
   readonly #wire = new SlidingQuantiles(LATENCY_SECONDS);
   readonly #age = new SlidingQuantiles(LATENCY_SECONDS);
+  readonly #stages = Object.fromEntries(
+    STAGES.map((stage) => [stage, new SlidingQuantiles(LATENCY_SECONDS)]),
+  ) as Readonly<Record<Stage, SlidingQuantiles>>;
   readonly #rate = new RateMeter(RATE_SECONDS, wallNow());
   #store = new TradeStore(KEPT_TRADES, 0);
   #session: Session | undefined;
@@ -76,6 +83,7 @@ export class Hub {
   #counts: [number, number, number] = [0, 0, 0];
   #connections = 0;
   #mode: "tape" | "latest" = "tape";
+  #wanted = EVERYTHING;
   #life = 0;
   /** Rows up to this number were history when they came. */
   #oldRows = 0;
@@ -158,10 +166,13 @@ export class Hub {
   /** Asks for every trade only while some page shows them. */
   #choose(): void {
     const needs = new Set([...this.#pages].map((page) => page.need));
-    const mode = needs.has("trades") ? "tape" : needs.has("quotes") ? "latest" : this.#mode;
-    if (mode === this.#mode) return;
-    this.#mode = mode;
-    this.#session?.want(mode === "latest" ? LATEST : {});
+    const trades = needs.has("trades") || needs.has("stages");
+    if (trades) this.#mode = "tape";
+    else if (needs.has("quotes")) this.#mode = "latest";
+    const wanted = this.#mode === "latest" ? LATEST : needs.has("stages") ? WITH_STAGES : EVERYTHING;
+    if (wanted === this.#wanted) return;
+    this.#wanted = wanted;
+    this.#session?.want(wanted);
   }
 
   #begin(url: string): Session {
@@ -170,7 +181,7 @@ export class Hub {
       openSocket: this.#openSocket,
       history: HISTORY,
       catchUp: CATCH_UP,
-      wanted: this.#mode === "latest" ? LATEST : {},
+      wanted: this.#wanted,
       listener: {
         linkChanged: (link) => {
           this.#link = link;
@@ -216,13 +227,16 @@ export class Hub {
     page.port.postMessage({ type: "life", life: this.#life, enrichments, quotes: [...this.#watch.quotes.values()] });
   }
 
-  #delivered({ trades, old, leftOut, sentMs, receivedMs }: Delivery): void {
+  #delivered({ trades, old, leftOut, stages, sentMs, receivedMs }: Delivery): void {
     if (this.#mode === "tape") this.#keep(trades, old);
     this.#watch.add(trades, old, receivedMs);
     this.#rate.add(trades.length - old + leftOut, receivedMs);
     this.#receivedMs = receivedMs;
     this.#sentMs = sentMs;
-    if (old < trades.length) this.#measure(trades, old, sentMs, receivedMs);
+    if (old < trades.length) {
+      this.#measure(trades, old, sentMs, receivedMs);
+      if (stages !== undefined) this.#measureStages(stages, receivedMs);
+    }
     for (const page of this.#pages) this.#serve(page);
   }
 
@@ -244,6 +258,14 @@ export class Hub {
     for (let row = old; row < trades.length; row++) {
       this.#age.add(serverMs - Number(trades.timestampNs[row]) / 1e6, receivedMs);
     }
+  }
+
+  #measureStages({ decodeUs, rulesUs, enrichUs, tapeUs, sentUs }: StageTimes, nowMs: WallMs): void {
+    this.#stages.decode.add(decodeUs / 1000, nowMs);
+    this.#stages.rules.add(rulesUs / 1000, nowMs);
+    this.#stages.enrich.add(enrichUs / 1000, nowMs);
+    this.#stages.tape.add((tapeUs - decodeUs - rulesUs - enrichUs) / 1000, nowMs);
+    this.#stages.send.add((sentUs - tapeUs) / 1000, nowMs);
   }
 
   #serve(page: Page): void {
@@ -321,6 +343,13 @@ export class Hub {
       history,
       offset: this.#session?.offset,
       wire: spread(this.#wire),
+      stages: {
+        decode: spread(this.#stages.decode),
+        rules: spread(this.#stages.rules),
+        enrich: spread(this.#stages.enrich),
+        tape: spread(this.#stages.tape),
+        send: spread(this.#stages.send),
+      },
       age: spread(this.#age),
       connections: this.#connections,
       mode: this.#mode,

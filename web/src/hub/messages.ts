@@ -51,6 +51,8 @@ export interface HubState {
   readonly offset: Offset | undefined;
   /** Sent by the gateway → taken by the hub. */
   readonly wire: Spread;
+  /** Of the newest trades of frames; empty while no page shows them. */
+  readonly stages: Readonly<Record<Stage, Spread>>;
   /** Event time of the tick → taken by the hub. */
   readonly age: Spread;
   readonly connections: number;
@@ -63,8 +65,12 @@ export interface HubState {
   readonly missed: readonly Missed[];
 }
 
-/** What a page shows: all trades, the newest of each instrument, or either will do. */
-export type Need = "trades" | "quotes" | "either";
+/** What a page shows: all trades (with the times of their stages), the newest of each instrument, or either will do. */
+export type Need = "trades" | "stages" | "quotes" | "either";
+
+/** Stages of a trade on its way, in their order; those of the browser come after. */
+export const STAGES = ["decode", "rules", "enrich", "tape", "send"] as const;
+export type Stage = (typeof STAGES)[number];
 
 export type FromHub =
   /** All that was known before has nothing to do with what comes (first connection, another epoch). */

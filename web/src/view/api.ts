@@ -93,21 +93,6 @@ export interface Activity {
   readonly perSecond: readonly number[];
 }
 
-export interface StageSpread {
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-}
-
-/** `/api/stages`: microseconds, over the newest trades. */
-export interface Stages {
-  readonly trades: number;
-  readonly decode: StageSpread;
-  readonly rules: StageSpread;
-  readonly enrich: StageSpread;
-  readonly tape: StageSpread;
-}
-
 export interface RuleRow {
   readonly name: string;
   readonly kind?: string;
@@ -146,9 +131,9 @@ export interface Board {
     readonly state: string;
     readonly since: number;
     readonly detail?: string;
-    readonly lag?: number;
   };
-  readonly partitions?: readonly { readonly name: string; readonly offset: number; readonly lag: number | null }[];
+  /** What each partition of the source still holds; `null`: not known yet. Messages. */
+  readonly partitions?: readonly { readonly name: string; readonly lag: number | null }[];
   readonly sinks?: readonly { readonly url: string; readonly state: string; readonly lag: number }[];
   readonly workers?: readonly {
     readonly pid: number;

@@ -35,6 +35,7 @@ export function parseRoute(hash: string): Route {
 /** Returns what a page shows of the stream. */
 export function needOf(page: PageName): Need {
   if (page === "watchlist") return "quotes";
+  if (page === "pipeline") return "stages";
   return page === "rejects" || page === "rules" ? "either" : "trades";
 }
 

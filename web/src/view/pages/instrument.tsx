@@ -140,7 +140,8 @@ function InstrumentChart({ app, of }: { app: App; of: string }) {
         <span data-series="price">Price</span>
         <span data-series="vwap">VWAP 20 min</span>
         <span data-series="volume">Volume</span>
-        <span data-series="reject">✕ Rejected</span>
+        <span data-series="reject">■ Rejected</span>
+        <span data-series="reject">▲▼ Rejected, off the scale</span>
       </p>
       <div
         class="chart"

@@ -4,7 +4,8 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { formatAge, formatBytes, formatCount, formatMs, formatRate, NONE } from "../../base/format.ts";
 import { SlidingQuantiles } from "../../base/quantiles.ts";
-import type { Stages, StatusAnswer } from "../api.ts";
+import type { HubState, Spread } from "../../hub/messages.ts";
+import type { Board, StatusAnswer } from "../api.ts";
 import type { App } from "../app.ts";
 import { useApi } from "../parts/useApi.ts";
 
@@ -15,37 +16,37 @@ interface Stage {
   readonly p99: number | undefined;
 }
 
+const NOTHING: Spread = { p50: undefined, p99: undefined };
+
+const STAGES_SHOWN: readonly {
+  readonly name: string;
+  readonly hint: string;
+  readonly of: (state: HubState | undefined, paint: Spread) => Spread;
+}[] = [
+  {
+    name: "Decode",
+    hint: "Coming in → decoded and at the rules, waiting included",
+    of: (state) => state?.stages.decode ?? NOTHING,
+  },
+  {
+    name: "Rules",
+    hint: "The user's rules, queues before workers included",
+    of: (state) => state?.stages.rules ?? NOTHING,
+  },
+  { name: "Enrich", hint: "VWAP and enrichments", of: (state) => state?.stages.enrich ?? NOTHING },
+  { name: "Tape", hint: "Written to the tape", of: (state) => state?.stages.tape ?? NOTHING },
+  { name: "Send", hint: "On the tape → in a frame for this browser", of: (state) => state?.stages.send ?? NOTHING },
+  { name: "Wire", hint: "Frame made → taken by this browser", of: (state) => state?.wire ?? NOTHING },
+  { name: "Paint", hint: "Taken by this browser → painted on this page", of: (_, paint) => paint },
+];
+
 export function PipelinePage({ app }: { app: App }) {
   const { value: status, error } = useApi<StatusAnswer>("status", 1000).value;
-  const { value: stages } = useApi<Stages>("stages", 2000).value;
   const paint = usePaint(app);
   const state = app.state.value;
   const board = status?.board;
   const counters = board?.counters ?? {};
-  const ms = (us: number | undefined) => (us === undefined ? undefined : us / 1000);
-  const rows: readonly Stage[] = [
-    {
-      name: "Decode",
-      hint: "Arrival → decoded and at the rules, waiting included",
-      p50: ms(stages?.decode.p50),
-      p99: ms(stages?.decode.p99),
-    },
-    {
-      name: "Rules",
-      hint: "The user's rules, queues before workers included",
-      p50: ms(stages?.rules.p50),
-      p99: ms(stages?.rules.p99),
-    },
-    { name: "Enrich", hint: "VALID VWAP and enrichments", p50: ms(stages?.enrich.p50), p99: ms(stages?.enrich.p99) },
-    { name: "Tape", hint: "Written to the tape", p50: ms(stages?.tape.p50), p99: ms(stages?.tape.p99) },
-    {
-      name: "Wire",
-      hint: "Frame made by the gateway → taken by this browser",
-      p50: state?.wire.p50,
-      p99: state?.wire.p99,
-    },
-    { name: "Paint", hint: "Taken by this browser → painted on this page", p50: paint.p50, p99: paint.p99 },
-  ];
+  const rows: readonly Stage[] = STAGES_SHOWN.map(({ name, hint, of }) => ({ name, hint, ...of(state, paint) }));
   const offset = state?.offset;
   return (
     <div class="page page-pipeline">
@@ -68,7 +69,7 @@ export function PipelinePage({ app }: { app: App }) {
         <Tile
           name="Trades/s"
           value={formatRate(state?.perSecond ?? 0)}
-          sub={`${formatCount(counters.ticks ?? 0)} ticks since the start`}
+          sub={`${formatCount(counters.ticks ?? 0)} since the start`}
         />
         <Tile
           name="Tick → page"
@@ -79,7 +80,7 @@ export function PipelinePage({ app }: { app: App }) {
         <Tile
           name="Clients"
           value={formatCount(status?.gateway.clients ?? 0)}
-          sub={`${state?.pages ?? 0} pages on this connection`}
+          sub={state?.pages === 1 ? "1 page on this line" : `${state?.pages ?? 0} pages on this line`}
           testId="clients"
         />
         <Tile
@@ -100,6 +101,7 @@ export function PipelinePage({ app }: { app: App }) {
           Bars are medians, thin lines 99th percentiles; each stage begins where the median of the one before ends.
         </p>
       </section>
+      <Partitions partitions={board?.partitions ?? []} />
       <div class="halves">
         <section class="card" aria-label="This connection">
           <h2>This connection</h2>
@@ -181,6 +183,30 @@ export function PipelinePage({ app }: { app: App }) {
         </section>
       </div>
     </div>
+  );
+}
+
+/** Sources that are no log have none. */
+function Partitions({ partitions }: { partitions: NonNullable<Board["partitions"]> }) {
+  if (partitions.length === 0) return null;
+  const most = Math.max(1, ...partitions.map(({ lag }) => lag ?? 0));
+  const sum = partitions.reduce((total, { lag }) => total + (lag ?? 0), 0);
+  return (
+    <section class="card" aria-label="Lag of the source">
+      <h2>Behind the source: {formatCount(sum)} messages</h2>
+      <ul class="lags" data-testid="lags">
+        {partitions.map(({ name, lag }) => (
+          <li key={name} data-testid="lag" data-partition={name} data-lag={lag ?? ""}>
+            <span>{name}</span>
+            <span class="meter" aria-hidden="true">
+              <span class="meter-fill" style={{ width: `${(100 * (lag ?? 0)) / most}%` }} />
+            </span>
+            <b>{lag === null ? NONE : formatCount(lag)}</b>
+          </li>
+        ))}
+      </ul>
+      <p class="hint">Messages of each partition that this processor reads and has not handed out, by its last fetch.</p>
+    </section>
   );
 }
 
@@ -288,8 +314,8 @@ function Waterfall({ stages }: { stages: readonly Stage[] }) {
 }
 
 /** Received by the hub → painted, over the last ten seconds. */
-function usePaint(app: App): { p50: number | undefined; p99: number | undefined } {
-  const spread = useSignal<{ p50: number | undefined; p99: number | undefined }>({ p50: undefined, p99: undefined });
+function usePaint(app: App): Spread {
+  const spread = useSignal(NOTHING);
   useEffect(() => {
     const quantiles = new SlidingQuantiles(10);
     let last = 0;

@@ -21,7 +21,7 @@ const LIST = 200;
 const SERIES = 6;
 
 export function RejectsPage({ app }: { app: App }) {
-  const choice = useSignal(NOTHING);
+  const choice = useSignal({ ...NOTHING, rule: app.route.peek().of });
   const query = new URLSearchParams(Object.entries(choice.value).filter(([, value]) => value !== "")).toString();
   const { value: rejects, error } = useApi<Rejects>(`rejects?${query}`, 2000).value;
   const { value: found } = useApi<Found>(`search?status=INVALID&limit=${LIST}&${query}`, 2000).value;
@@ -81,7 +81,10 @@ export function RejectsPage({ app }: { app: App }) {
         <ul class="rows" data-testid="reject-list">
           {(found?.trades ?? []).map((trade, i) => (
             <li key={trade.tradeId}>
-              <a href={routeHash({ page: "rejects", trade: trade.tradeId })} data-testid="reject">
+              <a
+                href={routeHash({ page: "rejects", of: app.route.value.of, trade: trade.tradeId })}
+                data-testid="reject"
+              >
                 <time>{app.zone.value.clock(Number(trade.timestampNs) / 1e6)}</time>
                 <b>{trade.instrumentId}</b>
                 <b class="right">{trade.price ?? NONE}</b>

@@ -107,7 +107,13 @@ function Rule({ rule, share }: { rule: RuleRow; share: number | undefined }) {
   return (
     <tr data-testid="rule" data-rule={rule.name}>
       <th scope="row">
-        <a href={routeHash({ page: "rejects" })}>{rule.name}</a>
+        {mode === "shadow" || rule.kind === "enrich" ? (
+          rule.name
+        ) : (
+          <a href={routeHash({ page: "rejects", of: rule.name })} title="What it refused">
+            {rule.name}
+          </a>
+        )}
       </th>
       <td>{rule.kind ?? NONE}</td>
       <td class="right">{rows === 0 ? NONE : formatMicros((seconds / rows) * 1e6)}</td>

@@ -185,10 +185,11 @@ class Watchlist implements GridModel {
   decorateCell(cell: HTMLElement, column: GridColumn, place: number): void {
     const quote = this.at(place);
     if (column.id === "last") set(cell, "data-move", this.#seen.get(quote.instrument)?.up === false ? "down" : "up");
-    else if (column.id === "change") set(cell, "data-sign", move(quote.last - this.#figuresOf(quote.instrument).first));
+    else if (column.id === "change")
+      set(cell, "data-sign", signOf(quote.last / this.#figuresOf(quote.instrument).first - 1));
     else if (column.id === "distance") {
       const share = distance(quote.last, quote.vwap);
-      set(cell, "data-sign", move(share));
+      set(cell, "data-sign", signOf(share));
       // The full bar stands for one percent.
       cell.style.setProperty("--bar", `${Math.min(1, Math.abs(share) / 0.01 || 0) * 100}%`);
     }
@@ -207,6 +208,13 @@ class Watchlist implements GridModel {
   open(place: number): void {
     this.#app.go({ page: "instrument", of: this.at(place).instrument });
   }
+}
+
+/** Smaller changes are shown as 0.00 %: they have no sign then. */
+const LEAST_SHARE = 0.00005;
+
+function signOf(share: number): string {
+  return Math.abs(share) < LEAST_SHARE ? "same" : move(share);
 }
 
 function move(by: number): string {
