@@ -19,6 +19,7 @@ __all__ = [
     "NatsSource",
     "Pending",
     "Pump",
+    "Repeats",
     "Replay",
     "Sim",
     "TapeByHand",
@@ -26,7 +27,9 @@ __all__ = [
     "TapeFilter",
     "TapeReader",
     "TapeWriter",
+    "TopicTrades",
     "__version__",
+    "decode_topic",
 ]
 
 __version__: str
@@ -328,6 +331,20 @@ class TapeWriter:
             SourceError: The bytes are no frame, or one before it is missing.
             TapeError: There is no room for a trade.
         """
+    def append_topic(self, trades: TopicTrades, repeats: Repeats) -> tuple[int, int, int] | None:
+        """Append those trades of a topic that have not been there, then the positions behind all of them.
+
+        Enrichments that the tape has no column for are left out.
+
+        Returns:
+            How many those are: UNKNOWN, VALID, INVALID; None where a holding cursor has yet to confirm what would be
+            overwritten: try again with the same trades.
+
+        Raises:
+            TapeError: There is no room for a trade.
+        """
+    def recall(self, repeats: Repeats) -> None:
+        """Have ``repeats`` know what is on the tape."""
     def skip(self, to: int) -> bool:
         """Leave a hole up to ``to``; False where a holding cursor has yet to confirm what would be given up."""
     def seed(self, names: FrameNames, frame: bytes) -> None:
@@ -358,6 +375,48 @@ class TapeWriter:
         """
     def close(self) -> None:
         """End in order and let go of the lock."""
+
+@final
+class TopicTrades:
+    """Judged trades of a topic on their way to a tape."""
+
+    @property
+    def rows(self) -> int:
+        """Number of trades, repetitions included."""
+    @property
+    def messages(self) -> int:
+        """Number of messages."""
+    @property
+    def columns(self) -> list[str]:
+        """Names of the enrichments among them, in order of first appearance."""
+    @property
+    def rule_set(self) -> str:
+        """The rule set that judged the last trade, ``name@version``; empty: its message did not say."""
+    @property
+    def positions(self) -> list[_Position]:
+        """The last position of each partition of the topic."""
+    @property
+    def undecodable(self) -> list[str]:
+        """Why messages could not be decoded, one for each."""
+
+@final
+class Repeats:
+    """Which trades have been there: the last position of each instrument and source partition."""
+
+    def __new__(cls) -> Repeats: ...
+
+def decode_topic(messages: list[Any], *, stream: int, format: str | None = None) -> TopicTrades:
+    """Decode judged trades as sinks write them; messages without a payload are passed over.
+
+    Args:
+        messages: As confluent-kafka gives them: methods ``value``, ``offset``, ``partition`` and ``headers``. Those of
+            a partition in order.
+        stream: Stream of the topic's positions.
+        format: ``proto``, ``proto-batch`` or ``json`` for messages without a ``tickcast-format`` header; None: detect.
+
+    Raises:
+        ValueError: There is no such format.
+    """
 
 @final
 class FrameNames:
@@ -722,6 +781,7 @@ class JetStreamSource:
         credentials: See `NatsSource`.
         root_certificates: See `NatsSource`.
         name: See `NatsSource`.
+        trades: The messages hold judged trades, for `poll_trades`.
 
     Raises:
         ConfigError: A value is not allowed; names it.
@@ -748,6 +808,7 @@ class JetStreamSource:
         credentials: str | Path | None = None,
         root_certificates: str | Path | None = None,
         name: str | None = None,
+        trades: bool = False,
     ) -> JetStreamSource: ...
     def fileno(self) -> int:
         """Return a descriptor that is readable while there is something to poll or a change of state to look at."""
@@ -757,6 +818,12 @@ class JetStreamSource:
         Raises:
             SourceError: What ended the source (such as a missing stream), or that it is closed; after everything that
                 came before it.
+        """
+    def poll_trades(self, max_rows: int = 4096) -> TopicTrades | None:
+        """Return all judged trades that have come, about ``max_rows`` at most (a message is never cut), or None.
+
+        Raises:
+            SourceError: As `poll`.
         """
     def wait(self, timeout: float) -> bool:
         """Wait for something to poll or look at, ``timeout`` seconds at most; tell whether there is."""

@@ -251,6 +251,8 @@ class Config(Section, frozen=True):
 
     source: str | None = None
     """Where ticks come from, a URL; none: only ticks that clients send are judged."""
+    follow: bool = False
+    """Take the messages of the source (`kafka://`, `jetstream://`) for judged trades; `tickcast gateway` sets it."""
     sinks: tuple[str, ...] = ()
     """Where trades are also written, URLs."""
     rules: RuleSpec | None = None
@@ -288,6 +290,7 @@ class Config(Section, frozen=True):
         for sink in self.sinks:
             urls.parse_sink(sink)
         self._check_transactions()
+        self._check_follow()
         if self.dead_letters and urls.is_dead_letter_url(self.dead_letters):
             urls.parse_sink(self.dead_letters)
         scales = self.volume_scale.values() if isinstance(self.volume_scale, dict) else [self.volume_scale]
@@ -314,6 +317,21 @@ class Config(Section, frozen=True):
                     "source: exactly_once=true needs one sink, kafka:// on the same brokers: "
                     f"positions and trades are committed in one transaction; there are {len(self.sinks)} sinks"
                 )
+
+    def _check_follow(self) -> None:
+        source = urls.parse_source(self.source) if self.source else None
+        if not self.follow or isinstance(source, urls.Grpc):
+            return
+        if not isinstance(source, urls.Kafka | urls.JetStream):
+            raise ConfigError("source: a topic of judged trades is kafka://, jetstream:// or grpc://HOST:PORT")
+        unfit = "durable" if isinstance(source, urls.JetStream) and source.durable else None
+        if isinstance(source, urls.Kafka) and source.exactly_once:
+            unfit = "exactly_once"
+        if unfit is not None or source.volume_scale is not None:
+            raise ConfigError(
+                f"source: {unfit or 'volume_scale'} is for ticks; a gateway reads trades as they are, and its place "
+                "stands on its tape"
+            )
 
     @property
     def dead_letters_path(self) -> Path:

@@ -12,6 +12,7 @@ pub mod fanout;
 mod horizon;
 pub mod judge;
 pub mod position;
+pub mod repeats;
 pub mod screen;
 pub mod sim;
 pub mod tape;

@@ -53,6 +53,23 @@ impl TradeId {
         out
     }
 
+    /// Returns the id that these digits show; `None` if they are not 32 lower-case hex digits.
+    pub fn from_hex(digits: &[u8]) -> Option<TradeId> {
+        let nibble = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        let mut id = [0u8; 16];
+        if digits.len() != 32 {
+            return None;
+        }
+        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Some(TradeId(id))
+    }
+
     /// Returns the position that this id was read off.
     pub fn position(self) -> Position {
         let b = self.0;
@@ -119,5 +136,8 @@ mod tests {
         let p = Position { stream: 0xdead_beef, partition: 7, offset: 1 << 40, index: 65_534 };
         assert_eq!(&p.trade_id().hex(), b"deadbeef00070000010000000000fffe");
         assert_eq!(p.trade_id().position(), p);
+        assert_eq!(TradeId::from_hex(&p.trade_id().hex()), Some(p.trade_id()));
+        assert_eq!(TradeId::from_hex(b"DEADBEEF00070000010000000000fffe"), None);
+        assert_eq!(TradeId::from_hex(b"deadbeef"), None);
     }
 }

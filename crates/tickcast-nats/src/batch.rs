@@ -4,17 +4,22 @@ use crate::status::now_ns;
 use async_nats::{Message, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tickcast_core::Decoded;
+use tickcast_core::decode::trades::{TradeBatch, decode_trades};
 use tickcast_core::decode::{Format, Options, decode};
 use tickcast_core::position::Origin;
 
 /// Header that names the format of a payload: `proto`, `proto-batch` or `json`.
 pub(crate) const FORMAT_HEADER: &str = "tickcast-format";
+/// Header that names the rule set of a judged trade.
+const RULES_HEADER: &str = "tickcast-rules";
 
 /// Decoded ticks with where their messages came from.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The ticks, and what could not be decoded; both name the message they came from.
     pub decoded: Decoded,
+    /// Judged trades, where that is what the messages hold.
+    pub trades: TradeBatch,
     /// One entry for each message.
     pub origin: Origin,
 }
@@ -22,7 +27,8 @@ pub struct Batch {
 impl Batch {
     /// Rows that it counts for: ticks and undecodable elements, at least one for each message.
     pub(crate) fn rows(&self) -> usize {
-        (self.decoded.ticks.len() + self.decoded.undecodable.len()).max(self.origin.offset.len())
+        let ticks = self.decoded.ticks.len() + self.decoded.undecodable.len();
+        (ticks + self.trades.rows.len()).max(self.origin.offset.len())
     }
 
     /// Whether `next` may follow in the same batch.
@@ -46,6 +52,7 @@ impl Batch {
             bad.message += base;
             bad
         }));
+        self.trades.append(next.trades, base);
         self.origin.offset.extend_from_slice(&next.origin.offset);
         self.origin.arrival_ns.extend_from_slice(&next.origin.arrival_ns);
         self.origin.broker_ns.extend_from_slice(&next.origin.broker_ns);
@@ -92,12 +99,27 @@ impl Gather {
 
     /// Decodes what was gathered; `format` is that of messages that don't name theirs.
     pub(crate) fn decode(self, format: Option<Format>, options: &Options) -> Batch {
-        let payloads = self.messages.iter().map(|message| {
-            let named = message.headers.as_ref().and_then(|headers| headers.get(FORMAT_HEADER));
-            (named.and_then(|name| Format::from_name(name.as_str())).or(format), message.payload.as_ref())
-        });
-        Batch { decoded: decode(payloads, options), origin: self.origin }
+        let payloads =
+            self.messages.iter().map(|message| (stated_format(message).or(format), message.payload.as_ref()));
+        Batch { decoded: decode(payloads, options), trades: TradeBatch::default(), origin: self.origin }
     }
+
+    /// Decodes what was gathered as judged trades.
+    pub(crate) fn decode_trades(self, format: Option<Format>) -> Batch {
+        let payloads = self.messages.iter().map(|message| {
+            let rules = named(message, RULES_HEADER).unwrap_or_default();
+            (stated_format(message).or(format), rules, message.payload.as_ref())
+        });
+        Batch { decoded: Decoded::default(), trades: decode_trades(payloads), origin: self.origin }
+    }
+}
+
+fn named<'m>(message: &'m Message, header: &str) -> Option<&'m str> {
+    message.headers.as_ref().and_then(|headers| headers.get(header)).map(|value| value.as_str())
+}
+
+fn stated_format(message: &Message) -> Option<Format> {
+    named(message, FORMAT_HEADER).and_then(Format::from_name)
 }
 
 /// Returns the next message if it is there already; `Some(None)`: the subscription has ended.
@@ -119,7 +141,7 @@ mod tests {
             ticks.push(id, offset as f64, 1, 1, i as u32, 0);
             origin.push(offset + i as u64, 5, 6);
         }
-        Batch { decoded: Decoded { ticks, undecodable: Vec::new() }, origin }
+        Batch { decoded: Decoded { ticks, undecodable: Vec::new() }, trades: TradeBatch::default(), origin }
     }
 
     #[test]

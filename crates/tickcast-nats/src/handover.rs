@@ -138,7 +138,7 @@ mod tests {
             ticks.push("AAA", 1.0, 1, 1, row as u32, 0);
             origin.push(offset + row as u64, 0, 0);
         }
-        Batch { decoded: Decoded { ticks, undecodable: Vec::new() }, origin }
+        Batch { decoded: Decoded { ticks, undecodable: Vec::new() }, origin, ..Batch::default() }
     }
 
     fn runtime() -> tokio::runtime::Runtime {

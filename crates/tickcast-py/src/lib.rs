@@ -15,6 +15,7 @@ mod reader;
 pub mod replay;
 pub mod sim;
 pub mod tape;
+pub mod topic;
 mod writer;
 
 use pyo3::prelude::*;
@@ -38,5 +39,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     nats::register(m)?;
     pump::register(m)?;
     reader::register(m)?;
+    topic::register(m)?;
     writer::register(m)
 }

@@ -15,7 +15,8 @@ use tickcast_core::position::{Origin, Position};
 use tickcast_core::tape::{Read, Record, Run, TEXT_REASON, TapeReader};
 use tickcast_core::trade::Trade;
 
-const FORMAT_HEADER: &str = "tickcast-format";
+/// Header that names the format of a payload.
+pub const FORMAT_HEADER: &str = "tickcast-format";
 
 /// Decodes the messages of one source.
 #[pyclass(frozen, module = "tickcast._core")]
@@ -72,17 +73,25 @@ fn format_of(name: &str) -> PyResult<Format> {
 
 /// The format that a message's headers state, if they state one that there is.
 fn stated_format(headers: &Bound<'_, PyAny>) -> PyResult<Option<Format>> {
+    let [text] = header(headers, [FORMAT_HEADER])?;
+    Ok(text.as_deref().and_then(Format::from_name))
+}
+
+/// The values of these headers of a message, the first of each; one that is no text is none.
+pub fn header<const N: usize>(headers: &Bound<'_, PyAny>, names: [&str; N]) -> PyResult<[Option<String>; N]> {
+    let mut found = [const { None }; N];
     if headers.is_none() {
-        return Ok(None);
+        return Ok(found);
     }
     for header in headers.try_iter()? {
         let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = header?.extract()?;
-        if name.to_cow()? == FORMAT_HEADER {
-            let text = value.extract::<PyBackedBytes>().ok();
-            return Ok(text.and_then(|t| std::str::from_utf8(&t).ok().and_then(Format::from_name)));
+        let name = name.to_cow()?;
+        if let Some(at) = names.iter().position(|wanted| *wanted == name).filter(|&at| found[at].is_none()) {
+            let bytes = value.extract::<PyBackedBytes>().ok();
+            found[at] = bytes.and_then(|bytes| std::str::from_utf8(&bytes).ok().map(str::to_owned));
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Which trades a sink has to write: those of partitions that this processor owns, from an offset on.

@@ -4,6 +4,7 @@
 
 use crate::batch::{Batch, PositionTuple};
 use crate::error::{ConfigError, SourceError};
+use crate::topic::TopicTrades;
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tickcast_core::Position;
 use tickcast_core::decode::{Format, Options};
+use tickcast_core::tape::Arrived;
 use tickcast_nats::{
     Error, Health, JetStreamConfig, Meters, NatsConfig, NewStream, Outgoing, PublisherConfig, Servers, Start,
 };
@@ -127,7 +129,7 @@ impl JetStreamSource {
     #[new]
     #[pyo3(signature = (servers, subject, *, stream=None, durable=None, start="all", positions=Vec::new(),
         create=false, max_bytes=None, max_age=None, format=None, volume_scale=1, instrument_scales=None,
-        max_rows=4096, window=2048, credentials=None, root_certificates=None, name=None))]
+        max_rows=4096, window=2048, credentials=None, root_certificates=None, name=None, trades=false))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
     fn new(
         servers: Urls,
@@ -147,6 +149,7 @@ impl JetStreamSource {
         credentials: Option<PathBuf>,
         root_certificates: Option<PathBuf>,
         name: Option<String>,
+        trades: bool,
     ) -> PyResult<Self> {
         let positions = positions.into_iter();
         let config = JetStreamConfig {
@@ -167,6 +170,7 @@ impl JetStreamSource {
             options: to_options(volume_scale, instrument_scales)?,
             max_rows,
             window,
+            trades,
         };
         tickcast_nats::JetStreamSource::open(config).map(JetStreamSource).map_err(to_py)
     }
@@ -179,6 +183,17 @@ impl JetStreamSource {
     fn poll(&self, py: Python<'_>, max_rows: usize) -> PyResult<Option<Batch>> {
         let batch = py.detach(|| self.0.poll(max_rows)).map_err(to_py)?;
         Ok(batch.map(|batch| Batch::new(batch.decoded, batch.origin)))
+    }
+
+    /// Returns all judged trades that have come, about `max_rows` at most, or None.
+    #[pyo3(signature = (max_rows=4096))]
+    fn poll_trades(&self, py: Python<'_>, max_rows: usize) -> PyResult<Option<TopicTrades>> {
+        let batch = py.detach(|| self.0.poll(max_rows)).map_err(to_py)?;
+        Ok(batch.map(|batch| {
+            let (messages, arrival_ns) = (batch.origin.offset.len(), batch.origin.arrival_ns.first().copied());
+            let positions = batch.origin.last().into_iter().collect();
+            TopicTrades::new(Arrived::new(batch.trades, positions, arrival_ns.unwrap_or(0)), messages)
+        }))
     }
 
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {

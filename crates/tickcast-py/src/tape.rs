@@ -6,6 +6,7 @@ use crate::error::to_py;
 use crate::frames::{self, Counts, FrameNames};
 use crate::judge::{PyJudge, PyJudged, PyPending, lock};
 use crate::messages::{self, Dictionaries, Outbox, Shown};
+use crate::topic::{PyRepeats, TopicTrades};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tickcast_core::decode::Format;
 use tickcast_core::judge::{Judge, Pending};
 use tickcast_core::position::Position;
+use tickcast_core::repeats::Repeats;
 use tickcast_core::tape::{Enrichment, Followed, Hold, Read, Run, TapeOptions, TapeReader, TapeWriter, flags};
 use tickcast_core::trade::Status;
 
@@ -112,6 +114,30 @@ impl PyTapeWriter {
                 let (written, counts) = frames::with_trades(names, frame, why, write)?;
                 Ok(written.then_some(counts))
             })
+        })
+    }
+
+    /// Appends those trades of a topic that `repeats` does not know, and the positions behind all of them; returns how
+    /// many those are: UNKNOWN, VALID, INVALID.
+    ///
+    /// None: a holding cursor has yet to confirm what would be overwritten; try again.
+    fn append_topic(&self, py: Python<'_>, trades: &TopicTrades, repeats: &PyRepeats) -> PyResult<Option<Counts>> {
+        py.detach(|| {
+            self.with(|writer| {
+                let (mut arrived, mut repeats) = (lock(&trades.arrived)?, lock(&repeats.0)?);
+                let written = unless_held(writer, |w| w.append_arrived(&mut arrived, &mut repeats))?;
+                let [unknown, valid, invalid] = arrived.counts();
+                Ok(written.then_some((unknown, valid, invalid)))
+            })
+        })
+    }
+
+    /// Has `repeats` know what is on the tape.
+    fn recall(&self, py: Python<'_>, repeats: &PyRepeats) -> PyResult<()> {
+        py.detach(|| {
+            let reader = self.with(|w| Ok(w.reader()))?;
+            *lock(&repeats.0)? = Repeats::of_tape(&reader);
+            Ok(())
         })
     }
 

@@ -14,7 +14,6 @@ from tickcast import addresses, urls
 from tickcast.cli.options import COMMON, GRPC, RULES, SOURCE, WEB, check_rules, configured, read_config
 from tickcast.config import Config, to_env
 from tickcast.errors import ConfigError
-from tickcast.follower import follows
 from tickcast.rundir import GatewayInfo, Info, ProcessorInfo, RunDir, read_announcement
 
 __all__ = ["demo", "gateway", "process", "serve"]
@@ -64,21 +63,22 @@ def gateway(**options: object) -> None:
     """Run only the gateway, in the foreground: it shows the tape of the run directory to web clients.
 
     With a source such as `grpc://10.0.0.5:50051` it follows a processor on another machine (there: `tickcast process`):
-    the same trades with the same sequences, taken up again after a lost link without a gap or a repetition.
+    the same trades with the same sequences, taken up again after a lost link without a gap or a repetition. With
+    `kafka://` or `jetstream://` it follows all of a topic to which any number of processors write their trades.
 
     A line `ready web=http://HOST:PORT` on stdout says that clients can come; with a source also `grpc=HOST:PORT`, where
     the tape can be followed again.
     """
     config = read_config(options)
     if options["source"]:
-        if not follows(config):
+        if not isinstance(urls.parse_source(config.source or ""), urls.Grpc | urls.Kafka | urls.JetStream):
             raise ConfigError(
-                "source: a gateway shows the tape of its --run-dir, or follows another (grpc://HOST:PORT); "
-                "give a source of ticks to `tickcast process`"
+                "source: a gateway shows the tape of its --run-dir, or follows another (grpc://HOST:PORT) or a topic "
+                "of judged trades (kafka://, jetstream://); give a source of ticks to `tickcast process`"
             )
         from tickcast import supervisor  # noqa: PLC0415
 
-        asyncio.run(supervisor.serve(config))
+        asyncio.run(supervisor.serve(msgspec.structs.replace(config, follow=True)))
         return
     run = RunDir.create(config.run_dir)
     port = addresses.choose_port(config.web.host, config.web.port)

@@ -14,7 +14,7 @@ __all__ = ["follows", "open_trades"]
 
 def follows(config: Config) -> bool:
     """Tell whether the source gives judged trades, so that there is nothing to judge here."""
-    return config.source is not None and isinstance(urls.parse_source(config.source), urls.Grpc)
+    return config.source is not None and (config.follow or isinstance(urls.parse_source(config.source), urls.Grpc))
 
 
 def open_trades(config: Config) -> "TradeSource":
@@ -31,4 +31,12 @@ def open_trades(config: Config) -> "TradeSource":
         from tickcast.rpc.link import target_of  # noqa: PLC0415
 
         return GrpcTrades(target_of(url))
+    if config.follow and isinstance(url, urls.Kafka):
+        from tickcast.follower.kafka import KafkaTrades  # noqa: PLC0415 (an extra)
+
+        return KafkaTrades(url, config.kafka_options)
+    if config.follow and isinstance(url, urls.JetStream):
+        from tickcast.follower.jetstream import JetStreamTrades  # noqa: PLC0415 (as the others)
+
+        return JetStreamTrades(url)
     raise ConfigError(f"source: {urls.mask(config.source or '')} gives ticks, not trades")

@@ -25,6 +25,7 @@ mod error;
 mod ids;
 mod json;
 mod proto;
+pub mod trades;
 
 pub use error::{At, DecodeError};
 pub(crate) use ids::push_coded;

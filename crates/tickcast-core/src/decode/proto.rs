@@ -6,9 +6,13 @@
 //!
 //! Source: "Encoding" of the Protocol Buffers documentation.
 
+mod trade;
+
 use super::error::{At, DecodeError, shown_bytes};
 use super::{MAX_TICKS, Target, reserve};
 use std::str::Utf8Error;
+
+pub(super) use trade::{single_trade, trade_batch};
 
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;

@@ -93,7 +93,7 @@ impl TapeWriter {
         self.shared.layout.slot_count() as u64 / 4
     }
 
-    fn stage_one(&mut self, trade: &Followed<'_>, now_ns: i64) {
+    pub(super) fn stage_one(&mut self, trade: &Followed<'_>, now_ns: i64) {
         let Self { shared, stage, instruments, reasons, rules, rule_sets, rule_set, commit, .. } = self;
         let rule_set = rule_sets.get(usize::from(trade.rule_set)).copied().unwrap_or(*rule_set);
         let mut codes = Codes { instruments, reasons, rules, rule_set };
@@ -117,9 +117,13 @@ impl TapeWriter {
         Ok(())
     }
 
-    fn write_if_full(&mut self) -> Result<()> {
+    pub(super) fn is_staged_full(&self) -> bool {
         let words = self.shared.layout.data.words / 4;
-        if self.staged_head() - self.commit.head >= self.quarter() || self.stage.data.len() >= words {
+        self.staged_head() - self.commit.head >= self.quarter() || self.stage.data.len() >= words
+    }
+
+    fn write_if_full(&mut self) -> Result<()> {
+        if self.is_staged_full() {
             self.write_staged(&[])?;
             self.stage.clear();
         }

@@ -52,6 +52,7 @@ mod slot;
 mod snapshot;
 mod stage;
 mod table;
+mod topic;
 mod writer;
 
 pub use follow::Followed;
@@ -62,6 +63,7 @@ pub use run::{Kept, Record, Run};
 pub use slot::{NO_INSTRUMENT, NO_REASON, NO_RULE, SCREEN_RULE, TEXT_REASON, flags};
 pub use snapshot::{Snapshot, SnapshotEntry};
 pub use stage::Entry;
+pub use topic::Arrived;
 pub use writer::TapeWriter;
 
 use shared::Shared;

@@ -55,6 +55,8 @@ pub struct JetStreamConfig {
     pub format: Option<Format>,
     /// How numbers are taken.
     pub options: Options,
+    /// The messages hold judged trades, not ticks.
+    pub trades: bool,
     /// Ticks that are decoded ahead, about; at least 1.
     pub max_rows: usize,
     /// Messages that are asked for at a time; at least 1.

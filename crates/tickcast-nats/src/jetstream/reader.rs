@@ -303,7 +303,11 @@ impl Reader {
         let mut batches = Vec::new();
         for gather in [silent, gather].into_iter().filter(|gather| gather.len() > 0) {
             self.told.status.took(gather.len() as u64, gather.bytes() as u64);
-            batches.push(gather.decode(self.config.format, &self.config.options));
+            batches.push(if self.config.trades {
+                gather.decode_trades(self.config.format)
+            } else {
+                gather.decode(self.config.format, &self.config.options)
+            });
         }
         (batches, end)
     }

@@ -16,6 +16,7 @@ fn config(server: &Server, subject: &str) -> JetStreamConfig {
         positions: Vec::new(),
         create: None,
         format: None,
+        trades: false,
         options: Options::default(),
         max_rows: 4_096,
         window: 500,

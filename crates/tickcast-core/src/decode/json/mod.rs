@@ -5,11 +5,14 @@
 //! be absent or null: 0. A payload is an object, an array, or objects on lines of their own.
 
 mod scan;
+mod trade;
 
 use super::decimal::{self, Refused};
 use super::error::{At, DecodeError, shown, shown_bytes};
 use super::{MAX_TICKS, Target};
 use scan::{Kind, Scan, Scanner, Value};
+
+pub(super) use trade::trades;
 
 /// The values of one tick as they stand in the text; `None`: absent.
 #[derive(Default)]

@@ -1,0 +1,126 @@
+//! Judged trades of a topic, decoded by batch for a tape that follows it.
+
+use crate::batch::PositionTuple;
+use crate::judge::{lock, now_ns};
+use crate::messages::header;
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyList;
+use std::sync::Mutex;
+use tickcast_core::decode::Format;
+use tickcast_core::decode::trades::decode_trades;
+use tickcast_core::position::Position;
+use tickcast_core::repeats::Repeats;
+use tickcast_core::tape::Arrived;
+
+/// Header that names the rule set of a trade.
+const RULES_HEADER: &str = "tickcast-rules";
+
+/// Adds what follows topics to the module.
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<TopicTrades>()?;
+    m.add_class::<PyRepeats>()?;
+    m.add_function(wrap_pyfunction!(decode_topic, m)?)
+}
+
+/// Trades of a topic on their way to a tape.
+#[pyclass(frozen, module = "tickcast._core")]
+pub struct TopicTrades {
+    /// The trades, and how many of them are written.
+    pub arrived: Mutex<Arrived>,
+    messages: usize,
+}
+
+impl TopicTrades {
+    /// Returns trades that came in so many messages.
+    pub fn new(arrived: Arrived, messages: usize) -> Self {
+        TopicTrades { arrived: Mutex::new(arrived), messages }
+    }
+}
+
+#[pymethods]
+impl TopicTrades {
+    /// Number of trades, repetitions included.
+    #[getter]
+    fn rows(&self) -> PyResult<usize> {
+        Ok(lock(&self.arrived)?.batch().rows.len())
+    }
+
+    /// Number of messages.
+    #[getter]
+    fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Names of the enrichments among them, in order of first appearance.
+    #[getter]
+    fn columns(&self) -> PyResult<Vec<String>> {
+        Ok(lock(&self.arrived)?.batch().columns.iter().map(str::to_owned).collect())
+    }
+
+    /// The rule set of the last trade; empty: not told.
+    #[getter]
+    fn rule_set(&self) -> PyResult<String> {
+        let arrived = lock(&self.arrived)?;
+        let batch = arrived.batch();
+        Ok(batch.rows.last().map_or(String::new(), |row| batch.rule_set(row).to_owned()))
+    }
+
+    /// Last position of each partition of the topic.
+    #[getter]
+    fn positions(&self) -> PyResult<Vec<PositionTuple>> {
+        let arrived = lock(&self.arrived)?;
+        Ok(arrived.positions().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect())
+    }
+
+    /// Why messages could not be decoded.
+    #[getter]
+    fn undecodable(&self) -> PyResult<Vec<String>> {
+        Ok(lock(&self.arrived)?.batch().undecodable.iter().map(|(_, error)| error.to_string()).collect())
+    }
+}
+
+/// Which trades have been there.
+#[pyclass(frozen, name = "Repeats", module = "tickcast._core")]
+pub struct PyRepeats(pub Mutex<Repeats>);
+
+#[pymethods]
+impl PyRepeats {
+    #[new]
+    fn new() -> Self {
+        PyRepeats(Mutex::default())
+    }
+}
+
+/// Decodes messages of a topic as confluent-kafka gives them; those without a payload are passed over.
+#[pyfunction]
+#[pyo3(signature = (messages, *, stream, format=None))]
+fn decode_topic(messages: &Bound<'_, PyList>, stream: u32, format: Option<&str>) -> PyResult<TopicTrades> {
+    let py = messages.py();
+    let fallback = format
+        .map(|name| Format::from_name(name).ok_or_else(|| PyValueError::new_err(format!("format {name:?}"))))
+        .transpose()?;
+    let mut payloads: Vec<(Option<Format>, String, PyBackedBytes)> = Vec::with_capacity(messages.len());
+    let mut positions: Vec<Position> = Vec::new();
+    for message in messages.iter() {
+        let offset: u64 = message.call_method0(intern!(py, "offset"))?.extract()?;
+        let partition: u16 = message.call_method0(intern!(py, "partition"))?.extract()?;
+        let position = Position { stream, partition, offset, index: u16::MAX };
+        match positions.iter_mut().find(|known| known.partition == partition) {
+            Some(known) => *known = position,
+            None => positions.push(position),
+        }
+        if let Some(payload) = message.call_method0(intern!(py, "value"))?.extract::<Option<PyBackedBytes>>()? {
+            let headers = message.call_method0(intern!(py, "headers"))?;
+            let [stated, rules] = header(&headers, [crate::messages::FORMAT_HEADER, RULES_HEADER])?;
+            let stated = stated.as_deref().and_then(Format::from_name);
+            payloads.push((stated.or(fallback), rules.unwrap_or_default(), payload));
+        }
+    }
+    let count = messages.len();
+    let arrival_ns = now_ns();
+    let batch = py.detach(|| decode_trades(payloads.iter().map(|(f, rules, p)| (*f, rules.as_str(), &p[..]))));
+    Ok(TopicTrades::new(Arrived::new(batch, positions, arrival_ns), count))
+}
