@@ -9,6 +9,7 @@ __all__ = [
     "Batch",
     "Column",
     "Decoder",
+    "EarlierVerdicts",
     "FrameNames",
     "Hold",
     "JetStreamSource",
@@ -199,6 +200,30 @@ class Judge:
         """Return the ids of the instruments with codes from ``start`` on."""
     def window_figures(self) -> tuple[int, int, int]:
         """Return how many ticks the windows hold, their memory in bytes, and how many instruments are in buckets."""
+
+@final
+class EarlierVerdicts:
+    """Verdicts given earlier, by position: ticks that are read again to fill the windows are not judged again."""
+
+    def __new__(cls) -> EarlierVerdicts: ...
+    def recall(self, writer: TapeWriter) -> None:
+        """Learn those of all trades on a tape, and forget all others."""
+    def learn(self, trades: TopicTrades, stream: int, partition: int) -> None:
+        """Learn those of a topic's trades whose ticks came from this source partition."""
+    def lacks(self, batch: Batch) -> bool:
+        """Whether there is a tick in the batch on which no verdict is known.
+
+        Raises:
+            ValueError: The batch has been judged already.
+        """
+    def of(self, pending: Pending) -> bytes:
+        """Return what is known of a batch: shape ``(n,)``, uint8, status numbers, 255 where no verdict is known.
+
+        Raises:
+            ValueError: The batch has been settled already.
+        """
+    def forget(self, stream: int, partition: int) -> None:
+        """Forget a partition's."""
 
 @final
 class Pending:

@@ -386,6 +386,14 @@ impl Pending {
         self.passed.len()
     }
 
+    /// Where the ticks stood upstream that passed the screen, in order.
+    pub fn passed_positions(&self) -> impl Iterator<Item = Position> {
+        self.passed.iter().map(|&row| {
+            let row = row as usize;
+            self.origin.position(self.ticks.message[row] as usize, self.ticks.index[row])
+        })
+    }
+
     /// Number of ticks, the refused ones included.
     pub fn len(&self) -> usize {
         self.ticks.len()

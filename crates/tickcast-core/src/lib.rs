@@ -5,6 +5,7 @@
 //! [`tape`], where any number of cursors read them.
 
 pub mod decode;
+pub mod earlier;
 pub mod encode;
 pub mod error;
 pub mod explore;

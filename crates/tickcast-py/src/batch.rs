@@ -1,5 +1,6 @@
 //! A decoded batch on its way from a source to the judge.
 
+use crate::judge::lock;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use std::sync::Mutex;
@@ -73,12 +74,19 @@ impl Batch {
 
     /// Takes the ticks out; a batch is judged once.
     pub fn take(&self) -> PyResult<Ticks> {
-        self.inner
-            .lock()
-            .ok()
-            .and_then(|mut inner| inner.take())
-            .ok_or_else(|| pyo3::exceptions::PyValueError::new_err("this batch has been judged already"))
+        self.inner.lock().ok().and_then(|mut inner| inner.take()).ok_or_else(judged)
     }
+
+    /// Looks at a batch that has not been judged.
+    pub fn with<T>(&self, look: impl FnOnce(&TickBatch, &Origin) -> PyResult<T>) -> PyResult<T> {
+        let inner = lock(&self.inner)?;
+        let (ticks, _, origin) = inner.as_ref().ok_or_else(judged)?;
+        look(ticks, origin)
+    }
+}
+
+fn judged() -> PyErr {
+    pyo3::exceptions::PyValueError::new_err("this batch has been judged already")
 }
 
 #[pymethods]

@@ -214,6 +214,12 @@ impl PyPending {
         }
     }
 
+    /// Looks at a batch that has not been settled.
+    pub fn with<T>(&self, look: impl FnOnce(&Pending) -> PyResult<T>) -> PyResult<T> {
+        let settled = || PyValueError::new_err("this batch has been settled already");
+        look(lock(&self.inner)?.as_ref().ok_or_else(settled)?)
+    }
+
     fn take(&self) -> PyResult<Pending> {
         lock(&self.inner)?.take().ok_or_else(|| PyValueError::new_err("this batch has been settled already"))
     }

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod column;
 mod columns;
 mod decoder;
+mod earlier;
 pub mod error;
 mod feed;
 mod frames;
@@ -26,6 +27,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<batch::Batch>()?;
     m.add_class::<column::Column>()?;
     m.add_class::<messages::Decoder>()?;
+    m.add_class::<earlier::PyEarlierVerdicts>()?;
     m.add_class::<judge::PyJudge>()?;
     m.add_class::<judge::PyJudged>()?;
     m.add_class::<judge::PyPending>()?;

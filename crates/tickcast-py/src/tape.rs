@@ -31,6 +31,11 @@ impl PyTapeWriter {
         let closed = || PyValueError::new_err("this tape writer has been closed");
         f(lock(&self.0)?.as_mut().ok_or_else(closed)?)
     }
+
+    /// Returns a reader of the tape.
+    pub fn reader(&self) -> PyResult<TapeReader> {
+        self.with(|writer| Ok(writer.reader()))
+    }
 }
 
 #[pymethods]

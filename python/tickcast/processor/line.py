@@ -19,7 +19,7 @@ class Queued(Begun):
     __slots__ = ("delivered", "positioned")
 
     def __init__(self, begun: Begun, *, positioned: bool) -> None:
-        super().__init__(begun.judging, begun.pending, begun.verdicts)
+        super().__init__(begun.judging, begun.pending, begun.verdicts, begun.earlier)
         self.positioned = positioned
         """Whether reading can go on behind it after a restart."""
         self.delivered: asyncio.Future[Judged] = asyncio.get_running_loop().create_future()

@@ -69,6 +69,7 @@ class Processor:
         self._line = Line(pipeline.judging, self._count_begun, self._append)
         if isinstance(self._source, LogSource):
             self._source.attach(self._writer.epoch, self._begin_partition)
+            pipeline.judging.earlier = self._source.earlier
         draining = asyncio.Event()
         self._rpc = RpcServer(config.grpc, make_services(config, self, draining), draining)
 
@@ -157,6 +158,7 @@ class Processor:
         if self._source.positioned:
             self._pipeline.judge.keep_horizons(lookback_ns)
         if isinstance(self._source, LogSource):
+            await asyncio.to_thread(self._source.earlier.recall, self._writer)
             return 0
         ticks, seen = await asyncio.to_thread(self._writer.refill, self._pipeline.judge, lookback_ns)
         if len(seen):

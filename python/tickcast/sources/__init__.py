@@ -54,7 +54,14 @@ def kafka_source(config: Config, url: urls.Kafka, lookback_ns: int) -> Source:
     instance, memory = instance_name(config.run_dir), RunDir(config.run_dir).ownership
     scale = scales(config, url.volume_scale)
     reach_ns = max(config.window.hold_ns, lookback_ns)
-    return KafkaSource(url, config.kafka_options, instance, memory, reach_ns, *scale)
+    return KafkaSource(url, config.kafka_options, instance, memory, reach_ns, validated_topic(config, url), *scale)
+
+
+def validated_topic(config: Config, url: urls.Kafka) -> urls.KafkaSink | None:
+    """Return the sink that writes judged trades to the brokers that ticks come from, if there is one."""
+    sinks = [urls.parse_sink(sink) for sink in config.sinks]
+    topics = [sink for sink in sinks if isinstance(sink, urls.KafkaSink)]
+    return next((sink for sink in topics if sink.servers == url.servers), None)
 
 
 def scales(config: Config, of_source: int | None) -> tuple[int, dict[str, int]]:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from tickcast._core import Batch
+from tickcast._core import Batch, EarlierVerdicts
 
 __all__ = ["Lag", "LaggingSource", "LogSource", "Position", "Source", "SourceState"]
 
@@ -92,6 +92,9 @@ class LaggingSource(Protocol):
 @runtime_checkable
 class LogSource(Source, Protocol):
     """A source that fills the windows itself, from the log, for the partitions that it is given."""
+
+    earlier: EarlierVerdicts
+    """What ticks that it reads again, silently, were judged: by the tape, and by the topic of judged trades."""
 
     def attach(self, epoch: int, begin: Callable[[int, int, bool], Awaitable[int]]) -> None:
         """Learn which tape it is, and how to have a partition begin anew, in order with what was handed out.

@@ -27,10 +27,11 @@ from confluent_kafka import (
 )
 
 from tickcast import urls
-from tickcast._core import Batch, Decoder
+from tickcast._core import Batch, Decoder, EarlierVerdicts
 from tickcast.errors import SourceError
 from tickcast.kafka import Ownership, client_settings, log_stream, why
 from tickcast.sources.base import Lag, Position, SourceState
+from tickcast.sources.validated import ValidatedTopic
 
 __all__ = ["KafkaSource", "commit_note"]
 
@@ -68,6 +69,10 @@ class Shelf:
         self.messages: deque[Message] = deque()
         self.is_fresh = True
         """Nothing has been handed out: the windows of its instruments begin anew."""
+        self.remembers = True
+        """Verdicts on its ticks of earlier may be kept."""
+        self.looked_up = False
+        """They were looked for in the topic of judged trades."""
         self.taken = -1
         """Last offset handed out for trades."""
         self.saved = -1
@@ -86,6 +91,7 @@ class KafkaSource:
         instance: Name of this member for ever.
         memory: File in which it is remembered which partitions were owned.
         reach_ns: How far back windows and rules need ticks, ns.
+        validated: Where the group's trades go; None: nowhere that they could be read again.
         volume_scale: Volumes are multiplied by this power of ten.
         scales: Scales of single instruments.
     """
@@ -100,12 +106,15 @@ class KafkaSource:
         instance: str,
         memory: Path,
         reach_ns: int,
+        validated: urls.KafkaSink | None,
         volume_scale: int,
         scales: dict[str, int],
     ) -> None:
         self._url, self._options, self._instance, self._reach_ns = url, options, instance, reach_ns
         self._decoder = Decoder(format=url.format, volume_scale=volume_scale, volume_scales=scales)
         self.ownership = Ownership(memory)
+        self.earlier = EarlierVerdicts()
+        self._validated = ValidatedTopic(validated, options) if validated is not None else None
         self._state = SourceState.now("reconnecting", "not connected yet")
         self._lock = threading.Condition()
         self._shelves: dict[int, Shelf] = {}
@@ -159,7 +168,20 @@ class KafkaSource:
                 shelf.is_fresh = False
             messages, silent = self._take(shelf, max_rows)
             if messages:
-                return self._decoder.decode(messages, stream=self._stream, partition=partition, silent=silent)
+                batch = self._decoder.decode(messages, stream=self._stream, partition=partition, silent=silent)
+                await self._look_up(partition, shelf, batch, since_ms=messages[0].timestamp()[1])
+                return batch
+
+    async def _look_up(self, partition: int, shelf: Shelf, batch: Batch, *, since_ms: int) -> None:
+        """See to it that the verdicts on a silent batch are known, where the topic of judged trades has them."""
+        if not batch.silent:
+            if shelf.remembers:
+                shelf.remembers = False
+                self.earlier.forget(self._stream, partition)
+        elif self._validated is not None and not shelf.looked_up and self.earlier.lacks(batch):
+            shelf.looked_up = True
+            source = (self._stream, partition)
+            await asyncio.to_thread(self._validated.read, self.earlier, source, since_ms, self._closing)
 
     async def saved(self, position: Position, lowest: int | None) -> None:
         """Note that tape and sinks have everything up to `position`; committed soon."""

@@ -1,0 +1,99 @@
+"""The topic of judged trades, read again by who takes a partition over: what it says is not judged again."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from tickcast import urls
+from tickcast._core import EarlierVerdicts, decode_topic
+from tickcast.kafka import client_settings, why
+
+__all__ = ["ValidatedTopic"]
+
+log = logging.getLogger("tickcast.kafka")
+
+TAKE, TAKE_S = 10_000, 0.1
+ANSWER_S = 5.0
+MARGIN_MS = 60_000
+"""A trade may stand in the log with a time that is so much before its tick's: clocks differ."""
+PATIENCE_S = 30.0
+"""Longest wait for the whole of it; what is not known then is judged again."""
+
+
+class ValidatedTopic:
+    """Where the trades of a consumer group go.
+
+    Args:
+        url: The sink.
+        options: Settings of librdkafka.
+    """
+
+    def __init__(self, url: urls.KafkaSink, options: Mapping[str, str]) -> None:
+        self._url = url
+        self._options = dict(options)
+
+    def read(self, earlier: EarlierVerdicts, source: tuple[int, int], since_ms: int, closing: threading.Event) -> None:
+        """Learn what the ticks of a source partition were judged; blocks, for `PATIENCE_S` at most.
+
+        Brokers that don't answer are no error: the ticks are judged again then.
+
+        Args:
+            earlier: Is told the verdicts.
+            source: Stream and partition of the ticks' positions.
+            since_ms: The log's time of the first tick, ms since the Unix epoch.
+            closing: Set: give up.
+        """
+        consumer = Consumer(
+            {
+                "group.id": "tickcast-verdicts",  # librdkafka wants one; it is never joined
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "allow.auto.create.topics": False,
+                **client_settings(self._url, self._options),
+                "enable.auto.commit": False,
+            }
+        )
+        try:
+            count = self._read(consumer, earlier, source, since_ms, closing)
+            log.info("%s trades of %s read for the verdicts on partition %s", count, self._url.topic, source[1])
+        except KafkaException as error:
+            log.warning("ticks are judged again, %s can't be read: %s", self._url.topic, why(error))
+        finally:
+            consumer.close()
+
+    def _read(
+        self,
+        consumer: Consumer,
+        earlier: EarlierVerdicts,
+        source: tuple[int, int],
+        since_ms: int,
+        closing: threading.Event,
+    ) -> int:
+        topic = self._url.topic
+        known = consumer.list_topics(topic, ANSWER_S).topics[topic]
+        if known.error is not None:
+            raise KafkaException(known.error)
+        asked = [TopicPartition(topic, number, max(0, since_ms - MARGIN_MS)) for number in known.partitions]
+        starts = consumer.offsets_for_times(asked, timeout=ANSWER_S)
+        consumer.assign([start for start in starts if start.offset >= 0])
+        left = {start.partition for start in starts if start.offset >= 0}
+        deadline, count = time.monotonic() + PATIENCE_S, 0
+        while left and not closing.is_set():
+            if time.monotonic() > deadline:
+                log.warning("ticks are judged again: %s is not read to its end within %g s", topic, PATIENCE_S)
+                break
+            taken = consumer.consume(TAKE, TAKE_S)
+            messages = [message for message in taken if message.error() is None]
+            count += len(messages)
+            earlier.learn(decode_topic(messages, stream=0, format=self._url.format), *source)
+            ended = [message for message in taken if _code(message.error()) == KafkaError._PARTITION_EOF]
+            left -= {message.partition() for message in ended}
+        return count
+
+
+def _code(error: KafkaError | None) -> int | None:
+    return error.code() if error is not None else None
