@@ -69,6 +69,9 @@ class Batch:
     @property
     def silent(self) -> bool:
         """Whether it only fills the windows: its trades are elsewhere already."""
+    @property
+    def traceparents(self) -> list[tuple[str, str]]:
+        """W3C trace contexts of messages that came with one, each behind the first 28 digits of their trades' ids."""
 
 @final
 class Decoder:

@@ -56,7 +56,8 @@ async def test_trades_go_to_subjects_by_instrument_with_their_headers(
     await context.add_stream(StreamConfig(name="TRADES", subjects=["trades.>"]))
     await context.add_stream(StreamConfig(name="TICKS", subjects=["ticks"]))
     for name in ("AAPL", "BTC/USD", "BRK.B"):
-        await context.publish("ticks", as_proto((name, 10.0, 5, 17)))
+        trace = {"traceparent": f"of {name}"} if name != "AAPL" else None
+        await context.publish("ticks", as_proto((name, 10.0, 5, 17)), headers=trace)
     address = nats_server.url.removeprefix("nats://")
     program = process(
         programs, run_dir, f"jetstream://{address}/ticks", f"jetstream://{address}/trades.*?stream=TRADES"
@@ -68,6 +69,8 @@ async def test_trades_go_to_subjects_by_instrument_with_their_headers(
         assert message.headers["Nats-Msg-Id"] == trade["tradeId"] == message.headers["tickcast-trade-id"]
         assert message.headers["tickcast-sequence"] == str(sequence)
         assert message.headers["tickcast-rules"].startswith("screen@")
+        name = trade["instrumentId"]
+        assert message.headers.get("traceparent") == (f"of {name}" if name != "AAPL" else None)
     await client.close()
     assert program.end() == 0
 

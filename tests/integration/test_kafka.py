@@ -2,6 +2,8 @@
 
 import base64
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,69 @@ def test_ticks_of_every_format_come_out_as_trades(kafka_server: KafkaServer, pro
         assert headers["tickcast-rules"].startswith("screen@")
         assert message.key().decode() == trade_of(message)["instrumentId"]
     assert sorted(int(dict(m.headers())["tickcast-sequence"]) for m in messages) == list(range(1, 3001))
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_a_tick_that_is_traced_hands_its_context_on_to_its_trade(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path
+) -> None:
+    kafka_server.create_topic("traced", 1)
+    kafka_server.create_topic("traced-out", 1)
+    publisher = Publisher(kafka_server.address, "traced")
+    publisher.send(as_batch([("AAPL", 10.0, 5, 17)]), key="AAPL")
+    publisher.send(as_batch([("AAPL", 11.0, 5, 18), ("AAPL", 12.0, 5, 19)]), key="AAPL", traceparent=TRACE)
+    publisher.flush()
+    address = kafka_server.address
+    source, sink = f"kafka://{address}/traced?group=t&format=proto-batch", f"kafka://{address}/traced-out"
+    program = process(programs, run_dir, source, sink)
+    messages = Topic(address, "traced-out").read(3, 30)
+    assert program.end() == 0
+    contexts = {trade_of(m)["price"]: dict(m.headers()).get("traceparent") for m in messages}
+    assert contexts == {10.0: None, 11.0: TRACE.encode(), 12.0: TRACE.encode()}
+
+
+def test_a_sink_that_is_down_makes_the_log_wait_and_nobody_else(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path
+) -> None:
+    address, count = kafka_server.address, 60_000
+    kafka_server.create_topic("waits", 1)
+    Publisher(address, "waits").publish(make_ticks(count))
+    with KafkaServer() as other:
+        other.create_topic("waits-out", 1)
+        out = Topic(other.address, "waits-out")
+        other.pause()
+        source = f"kafka://{address}/waits?group=w"
+        program = process(programs, run_dir, source, f"kafka://{other.address}/waits-out", "--set", "log_level=info")
+
+        def board() -> dict:
+            return json.loads(TapeReader.open(run_dir).board() or b"{}")
+
+        # The tape, which is what clients read, takes what it can hold, and no more.
+        wait_until(lambda: board().get("sinks", [{}])[0].get("lag", 0) > 1000, "the sink falls behind")
+        held = wait_until(lambda: standstill(lambda: TapeReader.open(run_dir).head), "the tape is full", 60)
+        assert 1000 < held < count
+        wait_until(lambda: "trades wait" in board()["sinks"][0]["state"], "the sink says that it waits")
+        state = board()
+        assert state["source"]["state"] == "live"
+        # For longer than the group waits for a member that is not heard of.
+        wait_until(lambda: board()["heartbeatNs"] > state["heartbeatNs"] + 8 * 10**9, "8 s", 30)
+        other.resume()
+        messages = out.read(count, 60)
+        assert program.end() == 0
+        assert not [line for line in program.errors if "partitions revoked" in line or "partitions lost" in line][1:]
+    assert len({trade_of(message)["tradeId"] for message in messages}) == len(messages) == count
+
+
+def standstill(value: Callable[[], int]) -> int | None:
+    """Return a value that has not changed for a second."""
+    first, until = value(), time.monotonic() + 1
+    while time.monotonic() < until:
+        if value() != first:
+            return None
+        time.sleep(0.05)
+    return first
 
 
 def test_a_topic_with_tombstones_null_keys_and_new_partitions_does_no_harm(

@@ -97,6 +97,8 @@ pub struct Origin {
     pub broker_ns: Vec<i64>,
     /// Read again only to fill the windows: its trades are elsewhere already.
     pub silent: bool,
+    /// Trace contexts (W3C `traceparent`), by the number of the message: of those alone that came with one.
+    pub traceparents: Vec<(u32, String)>,
 }
 
 impl Origin {

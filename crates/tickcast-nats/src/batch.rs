@@ -10,6 +10,8 @@ use tickcast_core::position::Origin;
 
 /// Header that names the format of a payload: `proto`, `proto-batch` or `json`.
 pub(crate) const FORMAT_HEADER: &str = "tickcast-format";
+/// Header with a W3C trace context.
+const TRACE_HEADER: &str = "traceparent";
 /// Header that names the rule set of a judged trade.
 const RULES_HEADER: &str = "tickcast-rules";
 
@@ -56,6 +58,8 @@ impl Batch {
         self.origin.offset.extend_from_slice(&next.origin.offset);
         self.origin.arrival_ns.extend_from_slice(&next.origin.arrival_ns);
         self.origin.broker_ns.extend_from_slice(&next.origin.broker_ns);
+        let traces = next.origin.traceparents.into_iter().map(|(message, trace)| (base + message, trace));
+        self.origin.traceparents.extend(traces);
     }
 }
 
@@ -80,6 +84,9 @@ impl Gather {
 
     pub(crate) fn push(&mut self, message: Message, offset: u64, broker_ns: i64) {
         self.bytes += message.payload.len();
+        if let Some(trace) = named(&message, TRACE_HEADER) {
+            self.origin.traceparents.push((self.messages.len() as u32, trace.to_owned()));
+        }
         self.origin.push(offset, now_ns(), broker_ns);
         self.messages.push(message);
     }

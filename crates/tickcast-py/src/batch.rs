@@ -15,6 +15,7 @@ pub struct Batch {
     /// The messages behind the undecodable ones, where the source has any.
     letters: Vec<Py<PyAny>>,
     silent: bool,
+    traceparents: Vec<(String, String)>,
     rows: usize,
     messages: usize,
     last: Option<PositionTuple>,
@@ -44,6 +45,7 @@ impl Batch {
             undecodable,
             letters: Vec::new(),
             silent: origin.silent,
+            traceparents: traceparents(&origin),
             inner: Mutex::new(Some((ticks, Vec::new(), origin))),
         }
     }
@@ -58,6 +60,7 @@ impl Batch {
             undecodable: Vec::new(),
             letters: Vec::new(),
             silent: origin.silent,
+            traceparents: traceparents(&origin),
             inner: Mutex::new(Some((ticks, broken, origin))),
         }
     }
@@ -83,6 +86,15 @@ impl Batch {
         let (ticks, _, origin) = inner.as_ref().ok_or_else(judged)?;
         look(ticks, origin)
     }
+}
+
+/// The part of a trade id that names the message: all but the index.
+const MESSAGE_DIGITS: usize = 28;
+
+fn traceparents(origin: &Origin) -> Vec<(String, String)> {
+    let id = |message: u32| origin.position(message as usize, 0).trade_id().hex();
+    let part = |message| String::from_utf8_lossy(&id(message)[..MESSAGE_DIGITS]).into_owned();
+    origin.traceparents.iter().map(|(message, trace)| (part(*message), trace.clone())).collect()
 }
 
 fn judged() -> PyErr {
@@ -119,6 +131,12 @@ impl Batch {
     #[getter]
     fn silent(&self) -> bool {
         self.silent
+    }
+
+    /// Trace contexts of its messages that came with one, by the part of the trade id that names the message.
+    #[getter]
+    fn traceparents(&self) -> Vec<(String, String)> {
+        self.traceparents.clone()
     }
 
     /// The messages of `undecodable`, one for each, as the broker's client gave them; empty where there are none.

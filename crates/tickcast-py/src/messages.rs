@@ -17,6 +17,7 @@ use tickcast_core::trade::Trade;
 
 /// Header that names the format of a payload.
 pub const FORMAT_HEADER: &str = "tickcast-format";
+const TRACE_HEADER: &str = "traceparent";
 
 /// Decodes the messages of one source.
 #[pyclass(frozen, module = "tickcast._core")]
@@ -49,7 +50,10 @@ impl Decoder {
             origin.push(offset, arrival_ns, millis.max(0).saturating_mul(1_000_000));
             // Without a payload it is a tombstone: says that a key is gone, and is no tick.
             if let Some(payload) = message.call_method0(intern!(py, "value"))?.extract::<Option<PyBackedBytes>>()? {
-                let stated = stated_format(&message.call_method0(intern!(py, "headers"))?)?;
+                let headers = message.call_method0(intern!(py, "headers"))?;
+                let [stated, trace] = header(&headers, [FORMAT_HEADER, TRACE_HEADER])?;
+                let stated = stated.as_deref().and_then(Format::from_name);
+                origin.traceparents.extend(trace.map(|trace| (at as u32, trace)));
                 // Nobody means a tick of defaults only: empty payloads are refused, whatever the format.
                 let format = stated.or(self.format).filter(|_| !payload.is_empty());
                 payloads.push((at as u32, format, payload));
@@ -69,12 +73,6 @@ impl Decoder {
 
 fn format_of(name: &str) -> PyResult<Format> {
     Format::from_name(name).ok_or_else(|| PyValueError::new_err(format!("format {name:?}: proto, proto-batch or json")))
-}
-
-/// The format that a message's headers state, if they state one that there is.
-fn stated_format(headers: &Bound<'_, PyAny>) -> PyResult<Option<Format>> {
-    let [text] = header(headers, [FORMAT_HEADER])?;
-    Ok(text.as_deref().and_then(Format::from_name))
 }
 
 /// The values of these headers of a message, the first of each; one that is no text is none.

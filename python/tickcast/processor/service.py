@@ -18,6 +18,7 @@ from tickcast.processor.judging import Judging
 from tickcast.processor.line import Line, Queued
 from tickcast.processor.pipeline import Pipeline, Rejudged
 from tickcast.processor.progress import Progress
+from tickcast.processor.traces import Traces
 from tickcast.rpc.server import RpcServer
 from tickcast.rpc.services import make_services
 from tickcast.rundir import RunDir
@@ -57,8 +58,9 @@ class Processor:
         self._writer = self._take_tape_up()
         self._letters = DeadLetters(config.dead_letters_path, post=open_post(config.dead_letters, config.kafka_options))
         self._progress = Progress(self._writer.head, self._writer.positions)
+        self._traces = Traces()
         self._sinks: list[Sink] = [
-            open_sink(url, self._writer, config, self._source, self._progress) for url in config.sinks
+            open_sink(url, self._writer, config, self._source, self._progress, self._traces) for url in config.sinks
         ]
         self._board = Board(config, pipeline, self._writer, self._metrics)
         self._control = ControlServer(self._run.control_socket, self.judge_client_tick, self._rejudge)
@@ -175,6 +177,8 @@ class Processor:
             async for batch in batches:
                 if batch.has_undecodable and not batch.silent:  # on disk before the position behind it is
                     await self._keep_dead_letters(batch)
+                if self._sinks and batch.traceparents:
+                    self._traces.note(batch.traceparents)
                 await room.acquire()
                 last = self._line.begin(batch, live=self._source.live, positioned=self._source.positioned)
                 last.delivered.add_done_callback(lambda _: room.release())

@@ -8,6 +8,7 @@ from tickcast._core import Hold, TapeWriter
 from tickcast.config import Config
 from tickcast.errors import ConfigError
 from tickcast.processor.progress import Progress
+from tickcast.processor.traces import Traces
 from tickcast.sinks.base import Sink
 from tickcast.sinks.headers import Headers
 from tickcast.sinks.jsonl import JsonlSink
@@ -19,8 +20,13 @@ __all__ = ["Sink", "open_sink"]
 MAX_NAME_BYTES = 240
 
 
-def open_sink(
-    url: str, writer: TapeWriter, config: Config, source: Source | None = None, progress: Progress | None = None
+def open_sink(  # noqa: PLR0917 (made in one place)
+    url: str,
+    writer: TapeWriter,
+    config: Config,
+    source: Source | None = None,
+    progress: Progress | None = None,
+    traces: Traces | None = None,
 ) -> Sink:
     """Return the sink, holding its place on the tape.
 
@@ -30,6 +36,7 @@ def open_sink(
         config: The configuration.
         source: Where the trades' ticks come from, if they are judged here: a log tells which of them are to be written.
         progress: Which positions the tape has by which sequence.
+        traces: The trace contexts that ticks came with.
 
     Raises:
         ConfigError: The URL is wrong.
@@ -44,9 +51,11 @@ def open_sink(
             return column_sink(parsed, writer)
         case urls.NatsSink() | urls.JetStreamSink():
             hold = writer.hold(hold_name(url))
-            return NatsSink(parsed, hold, Headers(writer.epoch, parsed.format, hold.rule_sets))
+            return NatsSink(parsed, hold, Headers(writer.epoch, parsed.format, hold.rule_sets, traces))
         case urls.KafkaSink():
-            return kafka_sink(parsed, writer.hold(hold_name(url)), writer.epoch, config, source, progress)
+            hold = writer.hold(hold_name(url))
+            headers = Headers(writer.epoch, parsed.format, hold.rule_sets, traces)
+            return kafka_sink(parsed, hold, headers, config, source, progress)
 
 
 def column_sink(url: urls.Arrow | urls.Parquet, writer: TapeWriter) -> Sink:
@@ -74,7 +83,12 @@ def hold_name(url: str) -> str:
 
 
 def kafka_sink(  # noqa: PLR0917 (made in one place)
-    url: urls.KafkaSink, hold: Hold, epoch: int, config: Config, source: Source | None, progress: Progress | None
+    url: urls.KafkaSink,
+    hold: Hold,
+    headers: Headers,
+    config: Config,
+    source: Source | None,
+    progress: Progress | None,
 ) -> Sink:
     """Return a Kafka sink: by transactions, if the source is to be read exactly once.
 
@@ -86,7 +100,6 @@ def kafka_sink(  # noqa: PLR0917 (made in one place)
         from tickcast.sources.kafka import KafkaSource  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(f"sinks: kafka:// needs an optional part: pip install 'tickcast[kafka]' ({error})") from None
-    headers = Headers(epoch, url.format, hold.rule_sets)
     if not isinstance(source, KafkaSource):
         return KafkaSink(url, config.kafka_options, hold, headers, None)
     if source.commits or progress is None:
