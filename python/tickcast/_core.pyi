@@ -29,6 +29,7 @@ __all__ = [
     "TapeReader",
     "TapeWriter",
     "TopicTrades",
+    "WindowCheckpoint",
     "__version__",
     "decode_topic",
 ]
@@ -391,18 +392,60 @@ class TapeWriter:
         """Put the status board up; at most 64 KiB."""
     def hold(self, name: str) -> Hold:
         """Return a holding cursor: what it has not confirmed is not overwritten."""
-    def refill(self, judge: Judge, lookback_ns: int = 0) -> tuple[int, Pending]:
-        """Refill the judge's windows with what the tape holds.
+    def look_back(self, judge: Judge, lookback_ns: int) -> Pending:
+        """Return the ticks of the tape that rules look back on, as they saw them; it can't be settled.
 
         Args:
-            judge: Its windows are empty.
-            lookback_ns: How far back rules look, ns; 0: they don't.
+            judge: Whose codes the instruments have.
+            lookback_ns: How far back from the newest tick, ns.
+        """
+    def refill(self, judge: Judge) -> int:
+        """Refill the judge's windows with what the tape holds; return how many ticks that were."""
+    def restore(self, judge: Judge, path: Path) -> tuple[int, int, int, int | None] | None:
+        """Fill the judge's empty windows from a checkpoint, and with what the tape has had since.
 
         Returns:
-            How many ticks that were, and those of the last ``lookback_ns``: for rules to see, they can't be settled.
+            When it was written (ns since the Unix epoch), ticks from it, ticks from the tape, and trades between the
+            two that neither has (None: of another tape, so that is not known). None: there is no such file.
+
+        Raises:
+            SourceError: The file is damaged, or of another version; the windows are empty.
+            OSError: It can't be read.
         """
     def close(self) -> None:
         """End in order and let go of the lock."""
+
+@final
+class WindowCheckpoint:
+    """The windows on their way to a file, step by step, while judging goes on.
+
+    Args:
+        path: The file; the one that is there stays until `finish`.
+        judge: Whose windows.
+        epoch: Of the tape.
+
+    Raises:
+        OSError: The file can't be made.
+    """
+
+    def __new__(cls, path: Path, judge: Judge, epoch: int) -> WindowCheckpoint: ...
+    def step(self, judge: Judge, sequence: int) -> bool:
+        """Copy some more, in bounded time; False once everything is copied.
+
+        Everything that is settled must be on the tape, up to ``sequence``.
+        """
+    def write(self) -> None:
+        """Bring what was copied to the file.
+
+        Raises:
+            OSError: The system refuses.
+        """
+    def finish(self) -> int:
+        """Put the file in its place, once it is on the disk; return how many ticks it has.
+
+        Raises:
+            OSError: The system refuses.
+        """
 
 @final
 class TopicTrades:

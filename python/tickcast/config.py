@@ -161,6 +161,14 @@ class Window(Section, frozen=True):
     max_bytes: Annotated[int, size(2**20, 2**40, "from 1MiB to 1TiB")] | None = None
     """Memory for all windows, bytes; above it the busiest instruments turn to time buckets. None: no bound."""
 
+    checkpoint: Duration = "5s"
+    """Pause between two checkpoints of the windows, where the source keeps no log; a duration from 100ms to 1h."""
+
+    @property
+    def checkpoint_s(self) -> float:
+        """Pause between two checkpoints, seconds."""
+        return parse_duration_ns(self.checkpoint) / 1e9
+
     @property
     def window_ns(self) -> int:
         """Length of the window, ns."""
@@ -174,6 +182,8 @@ class Window(Section, frozen=True):
     def _check_together(self) -> None:
         if self.hold_ns < self.window_ns:
             raise ConfigError(f"window.hold: must be at least window.minutes ({self.minutes}m), was {self.hold}")
+        if not 0.1 <= self.checkpoint_s <= 3600:
+            raise ConfigError(f"window.checkpoint: must be from 100ms to 1h, was {self.checkpoint}")
 
 
 class Screen(Section, frozen=True):

@@ -48,6 +48,30 @@ class ProcessorMetrics:
         self.tape_head = Gauge("tickcast_tape_head", "Last sequence on the tape", multiprocess_mode="mostrecent")
         self.window_held = Gauge("tickcast_window_held", "Ticks held by the windows", multiprocess_mode="mostrecent")
         self.window_bytes = Gauge("tickcast_window_bytes", "Memory of the windows", multiprocess_mode="mostrecent")
+        self.window_restored = Gauge(
+            "tickcast_window_restored",
+            "Ticks that the windows were filled with at the start",
+            ["origin"],
+            multiprocess_mode="mostrecent",
+        )
+        self.window_missing = Gauge(
+            "tickcast_window_missing",
+            "Trades between checkpoint and tape that neither had at the start; -1: not known",
+            multiprocess_mode="mostrecent",
+        )
+        self.window_restored_age = Gauge(
+            "tickcast_window_restored_age_seconds", "Age of the checkpoint at the start", multiprocess_mode="mostrecent"
+        )
+        self.checkpoint_age = Gauge(
+            "tickcast_window_checkpoint_age_seconds",
+            "Time since the last checkpoint of the windows was begun",
+            multiprocess_mode="mostrecent",
+        )
+        self.checkpoint_step = Gauge(
+            "tickcast_window_checkpoint_step_seconds",
+            "Longest time that a step of a checkpoint kept the judge",
+            multiprocess_mode="mostrecent",
+        )
         self.sink_lag = Gauge(
             "tickcast_sink_lag", "Trades a sink has yet to confirm", ["sink"], multiprocess_mode="mostrecent"
         )

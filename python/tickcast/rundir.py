@@ -66,6 +66,7 @@ class RunDir:
         self.gateway_info = self.path / "gateway.json"
         self.control_socket = self.path / "control.sock"
         self.ownership = self.path / "ownership.json"
+        self.windows = self.path / "windows.ckpt"
         self.metrics = self.path / "metrics"
         self.log = self.path / "log"
 

@@ -11,7 +11,7 @@ use crate::screen::{Screen, ScreenConfig};
 use crate::tape::{Entry, SCREEN_RULE, flags};
 use crate::tick::{Broken, Names, TickBatch};
 use crate::trade::{Status, Trade};
-use crate::window::{Ticket, WindowConfig, Windows};
+use crate::window::{Clock, Segment, Ticket, WindowConfig, Windows};
 use crate::{Error, Result};
 
 /// Screens ticks and holds the windows of all instruments.
@@ -24,6 +24,24 @@ pub struct Judge {
     hold_ns: i64,
     /// Kept for logs only: streams without positions are new ones at every start.
     horizons: Option<Horizons>,
+}
+
+/// The window of one instrument.
+pub(crate) struct WindowOf<'j> {
+    windows: &'j mut Windows,
+    code: u32,
+}
+
+impl WindowOf<'_> {
+    /// Takes the next segment in; false if it can't be one.
+    pub fn take_segment(self, segment: &Segment) -> bool {
+        self.windows.take_segment(self.code, segment)
+    }
+
+    /// Sets what it knows beyond its ticks; false if that can't be.
+    pub fn set_clock(self, clock: &Clock) -> bool {
+        self.windows.set_clock(self.code, clock)
+    }
 }
 
 /// A screened batch on its way to the rules.
@@ -160,6 +178,29 @@ impl Judge {
         &self.windows
     }
 
+    /// Largest event time that has passed the screen, ns.
+    pub fn event_clock_ns(&self) -> i64 {
+        self.event_clock_ns
+    }
+
+    /// Has the event clock show this time at least.
+    pub(crate) fn advance_clock(&mut self, time_ns: i64) {
+        self.event_clock_ns = self.event_clock_ns.max(time_ns);
+    }
+
+    /// Empties all windows.
+    pub(crate) fn clear(&mut self) -> Result<()> {
+        self.windows = Windows::new(*self.windows.config())?;
+        self.event_clock_ns = 0;
+        Ok(())
+    }
+
+    /// The window of an instrument, to be filled.
+    pub(crate) fn windows_of(&mut self, instrument_id: &str) -> WindowOf<'_> {
+        let code = self.names.intern(instrument_id);
+        WindowOf { windows: &mut self.windows, code }
+    }
+
     /// Screens `ticks` and lets those that pass enter the windows.
     ///
     /// `broken` are the rows that stand for what could not be decoded, in order
@@ -205,8 +246,7 @@ impl Judge {
         p
     }
 
-    /// Takes a trade of an earlier life of the tape into the windows, and lays it out for the rules in `seen`.
-    #[allow(clippy::too_many_arguments, reason = "one for each column of the tape")]
+    /// Takes a trade of an earlier life of the tape into the windows.
     pub fn refill(
         &mut self,
         instrument_id: &str,
@@ -215,24 +255,35 @@ impl Judge {
         timestamp_ns: i64,
         valid: bool,
         at: Position,
-        seen: Option<&mut Pending>,
     ) {
         let code = self.names.intern(instrument_id);
         if let Some(horizons) = &mut self.horizons {
             horizons.note_tick(at.stream, at.partition, at.offset, timestamp_ns, code);
         }
-        let entered = self.windows.enter(code, price, volume, timestamp_ns);
-        self.windows.settle(code, entered.ticket, valid);
+        let ticket = self.windows.enter(code, price, volume, timestamp_ns).ticket;
+        self.windows.settle(code, ticket, valid);
         self.event_clock_ns = self.event_clock_ns.max(timestamp_ns);
-        if let Some(seen) = seen {
-            seen.passed.push(seen.passed.len() as u32);
-            seen.price.push(price);
-            seen.volume.push(volume);
-            seen.timestamp_ns.push(timestamp_ns);
-            seen.instrument.push(code as i32);
-            seen.rules_vwap.push(entered.rules_vwap);
-            seen.event_clock_ns.push(self.event_clock_ns);
-        }
+    }
+
+    /// Lays out a tick of an earlier life of the tape for the rules to see again, behind those in `seen`.
+    pub fn show_again(
+        &mut self,
+        seen: &mut Pending,
+        instrument_id: &str,
+        price: f64,
+        volume: i64,
+        timestamp_ns: i64,
+        rules_vwap: f64,
+    ) {
+        let code = self.names.intern(instrument_id);
+        let clock_ns = seen.event_clock_ns.last().map_or(timestamp_ns, |&clock_ns| clock_ns.max(timestamp_ns));
+        seen.passed.push(seen.passed.len() as u32);
+        seen.price.push(price);
+        seen.volume.push(volume);
+        seen.timestamp_ns.push(timestamp_ns);
+        seen.instrument.push(code as i32);
+        seen.rules_vwap.push(rules_vwap);
+        seen.event_clock_ns.push(clock_ns);
     }
 
     /// Begins to keep the [`Judge::horizons`] of what enters: for sources that can be read again, and for rules that

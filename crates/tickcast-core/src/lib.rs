@@ -4,6 +4,7 @@
 //! 20-minute VWAP from the [`window`], become trades ([`trade`]), are encoded once ([`encode`]) and live on the
 //! [`tape`], where any number of cursors read them.
 
+pub mod checkpoint;
 pub mod decode;
 pub mod earlier;
 pub mod encode;

@@ -25,6 +25,7 @@ use buckets::Buckets;
 use budget::Budget;
 use exact::Sum;
 use instrument::Instrument;
+pub(crate) use segment::{Clock, Segment, Tick};
 
 mod buckets;
 mod budget;
@@ -33,6 +34,7 @@ mod exact;
 mod graveyard;
 mod instrument;
 mod recent;
+mod segment;
 mod store;
 
 #[cfg(test)]
@@ -142,6 +144,11 @@ impl Windows {
             return wrong("window.max_bytes", "0".to_owned(), "must be above 0");
         }
         Ok(Self { config, instruments: Vec::new(), budget: Budget::default() })
+    }
+
+    /// How long ticks are looked back at and held.
+    pub fn config(&self) -> &WindowConfig {
+        &self.config
     }
 
     /// Takes in a tick that passed the screen, next in tape order.

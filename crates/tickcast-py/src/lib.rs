@@ -1,6 +1,7 @@
 //! The binding: converts, releases the GIL, calls the core, maps the error.
 
 pub mod batch;
+mod checkpoint;
 pub mod column;
 mod columns;
 mod decoder;
@@ -35,6 +36,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<sim::Sim>()?;
     m.add_class::<tape::PyHold>()?;
     m.add_class::<tape::PyTapeWriter>()?;
+    checkpoint::register(m)?;
     decoder::register(m)?;
     feed::register(m)?;
     frames::register(m)?;

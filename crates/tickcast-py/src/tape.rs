@@ -14,11 +14,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
+use tickcast_core::checkpoint::{self, Restored};
 use tickcast_core::decode::Format;
 use tickcast_core::judge::{Judge, Pending};
 use tickcast_core::position::Position;
 use tickcast_core::repeats::Repeats;
-use tickcast_core::tape::{Enrichment, Followed, Hold, Read, Run, TapeOptions, TapeReader, TapeWriter, flags};
+use tickcast_core::tape::{Enrichment, Followed, Hold, Read, Record, Run, TapeOptions, TapeReader, TapeWriter, flags};
 use tickcast_core::trade::Status;
 
 /// The one writer of a run-dir's tape.
@@ -194,13 +195,33 @@ impl PyTapeWriter {
         })
     }
 
-    /// Refills the judge's windows with what the tape still holds; returns how many ticks that were, and those of the
-    /// last `lookback_ns`, for rules to see again.
-    #[pyo3(signature = (judge, lookback_ns=0))]
-    fn refill(&self, py: Python<'_>, judge: &PyJudge, lookback_ns: i64) -> PyResult<(u64, PyPending)> {
+    /// Returns the ticks of the tape that rules look back on, as they saw them.
+    fn look_back(&self, py: Python<'_>, judge: &PyJudge, lookback_ns: i64) -> PyResult<PyPending> {
         py.detach(|| {
-            let (ticks, seen) = refill(&self.with(|w| Ok(w.reader()))?, &mut *lock(&judge.0)?, lookback_ns)?;
-            Ok((ticks, PyPending::only_seen(seen)))
+            let reader = self.reader()?;
+            Ok(PyPending::only_seen(look_back(&reader, &mut *lock(&judge.0)?, lookback_ns)))
+        })
+    }
+
+    /// Refills the judge's windows with what the tape still holds; returns how many ticks that were.
+    fn refill(&self, py: Python<'_>, judge: &PyJudge) -> PyResult<u64> {
+        py.detach(|| Ok(refill(&self.reader()?, &mut *lock(&judge.0)?, None)))
+    }
+
+    /// Fills the judge's windows from a checkpoint and with what the tape has had since; None if there is no such file.
+    ///
+    /// Returns when it was written, ns since the Unix epoch, how many ticks come from it, how many from the tape, and
+    /// how many trades lie between the two that neither has (None: the tape is another one, that is not known).
+    fn restore(&self, py: Python<'_>, judge: &PyJudge, path: PathBuf) -> PyResult<Option<Restoration>> {
+        py.detach(|| {
+            let reader = self.with(|w| Ok(w.reader()))?;
+            let mut judge = lock(&judge.0)?;
+            let Some(restored) = checkpoint::restore(&path, &mut judge).map_err(to_py)? else { return Ok(None) };
+            let same = restored.epoch == reader.epoch();
+            let oldest = reader.oldest();
+            let missing = same.then(|| restored.lowest.map_or(0, |lowest| (oldest - 1).saturating_sub(lowest)));
+            let ticks = refill(&reader, &mut judge, Some(&restored).filter(|_| same));
+            Ok(Some((restored.written_ns, restored.ticks, ticks, missing)))
         })
     }
 
@@ -225,55 +246,55 @@ fn unless_held(
     }
 }
 
-fn refill(reader: &TapeReader, judge: &mut Judge, lookback_ns: i64) -> PyResult<(u64, Pending)> {
-    let instruments = reader.instruments(0);
-    let mut run = Run::default();
-    let mut seen = Pending::default();
-    let seen_from_ns = if lookback_ns > 0 { newest_ns(reader).saturating_sub(lookback_ns) } else { i64::MAX };
-    let (mut from, mut ticks) = (reader.oldest(), 0);
-    while from <= reader.head() {
-        match reader.read(from, reader.head().min(from + 4095), &mut run) {
-            Read::Overrun { oldest } => from = oldest,
-            Read::Hole { to } => from = to + 1,
-            Read::Done { to } => {
-                for r in run.iter().filter(|r| r.flags() & flags::SCREENED != 0) {
-                    let listed = instruments.get(r.instrument() as usize).map(String::as_str);
-                    if let Some(id) = r.instrument_text().or(listed) {
-                        judge.refill(
-                            id,
-                            r.price(),
-                            r.volume(),
-                            r.timestamp_ns(),
-                            r.status() == Status::Valid,
-                            r.id().position(),
-                            (r.timestamp_ns() > seen_from_ns).then_some(&mut seen),
-                        );
-                        ticks += 1;
-                    }
-                }
-                from = to + 1;
-            }
+/// When a checkpoint was written, its ticks, those from the tape, trades that neither has.
+type Restoration = (i64, u64, u64, Option<u64>);
+
+fn refill(reader: &TapeReader, judge: &mut Judge, restored: Option<&Restored>) -> u64 {
+    let mut ticks = 0;
+    each_screened(reader, |id, r| {
+        if !restored.is_some_and(|known| known.has(id, r.timestamp_ns(), r.seq())) {
+            let valid = r.status() == Status::Valid;
+            judge.refill(id, r.price(), r.volume(), r.timestamp_ns(), valid, r.id().position());
+            ticks += 1;
         }
-    }
-    Ok((ticks, seen))
+    });
+    ticks
 }
 
-/// The largest time of a trade that passed the screen, ns; the least there is where the tape has none.
-fn newest_ns(reader: &TapeReader) -> i64 {
+/// The ticks of the last `lookback_ns` that passed the screen, with the VWAP that the rules saw.
+fn look_back(reader: &TapeReader, judge: &mut Judge, lookback_ns: i64) -> Pending {
+    let mut newest_ns = i64::MIN;
+    each_screened(reader, |_, r| newest_ns = newest_ns.max(r.timestamp_ns()));
+    let from_ns = newest_ns.saturating_sub(lookback_ns);
+    let mut seen = Pending::default();
+    each_screened(reader, |id, r| {
+        if r.timestamp_ns() > from_ns {
+            judge.show_again(&mut seen, id, r.price(), r.volume(), r.timestamp_ns(), r.rules_vwap());
+        }
+    });
+    seen
+}
+
+/// Calls `f` with each trade on the tape that passed the screen, and its instrument id.
+fn each_screened(reader: &TapeReader, mut f: impl FnMut(&str, &Record<'_>)) {
+    let instruments = reader.instruments(0);
     let mut run = Run::default();
-    let (mut from, mut newest) = (reader.oldest(), i64::MIN);
+    let mut from = reader.oldest();
     while from <= reader.head() {
         from = match reader.read(from, reader.head().min(from + 4095), &mut run) {
             Read::Overrun { oldest } => oldest,
             Read::Hole { to } => to + 1,
             Read::Done { to } => {
-                let times = run.iter().filter(|r| r.flags() & flags::SCREENED != 0).map(|r| r.timestamp_ns());
-                newest = times.max().map_or(newest, |found| found.max(newest));
+                for r in run.iter().filter(|r| r.flags() & flags::SCREENED != 0) {
+                    let listed = instruments.get(r.instrument() as usize).map(String::as_str);
+                    if let Some(id) = r.instrument_text().or(listed) {
+                        f(id, &r);
+                    }
+                }
                 to + 1
             }
         };
     }
-    newest
 }
 
 /// A sink's cursor on the tape.

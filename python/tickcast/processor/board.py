@@ -11,6 +11,7 @@ from tickcast._core import TapeWriter
 from tickcast.config import Config
 from tickcast.metrics import ProcessorMetrics
 from tickcast.processor.pipeline import Pipeline
+from tickcast.processor.windows import Checkpoints, Restored
 from tickcast.sinks import Sink
 from tickcast.sources import Lag, SourceState
 from tickcast.urls import mask
@@ -30,6 +31,7 @@ class Board:
         self._rule_figures: dict[str, tuple[int, int, int, float, int]] = {}
         self._lost = 0
         self._partitions: set[str] = set()
+        self._restored = Restored()
         self._respawns = 0
         self.counters = dict.fromkeys(
             ("ticks", "valid", "invalid", "unknown", "undecodable", "late", "stamped", "lost"), 0
@@ -40,7 +42,22 @@ class Board:
         """Return the breakers that are not closed, to see whether they have changed."""
         return self._pipeline.runner.state().breakers
 
-    def show(self, source: SourceState, lost: int, sinks: Sequence[Sink], lags: Sequence[Lag] = ()) -> None:
+    def tell_restored(self, restored: Restored) -> None:
+        """Show what the windows were filled with at the start."""
+        self._restored = restored
+        self._metrics.window_restored.labels("checkpoint").set(restored.from_checkpoint)
+        self._metrics.window_restored.labels("tape").set(restored.from_tape)
+        self._metrics.window_missing.set(-1 if restored.missing is None else restored.missing)
+        self._metrics.window_restored_age.set(restored.age_s or 0.0)
+
+    def show(
+        self,
+        source: SourceState,
+        lost: int,
+        sinks: Sequence[Sink],
+        lags: Sequence[Lag] = (),
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         """Put the board up."""
         self.counters["lost"] = lost
         rules = self._pipeline.runner.state()
@@ -67,7 +84,7 @@ class Board:
             "workers": rules.workers,
             "counters": self.counters,
             "ruleCounters": rules.counters,
-            "window": {"held": held, "bytes": held_bytes, "inBuckets": buckets},
+            "window": {"held": held, "bytes": held_bytes, "inBuckets": buckets, **self._on_disk(checkpoints)},
             "volumeScale": self._config.volume_scale,
         }
         self._writer.set_board(msgspec.json.encode(board))
@@ -80,6 +97,17 @@ class Board:
         self._partitions |= known.keys()
         for name in self._partitions:
             self._metrics.source_lag.labels(name).set(known.get(name, math.nan))
+
+    def _on_disk(self, checkpoints: Checkpoints | None) -> dict[str, object]:
+        """Return how the windows stand on disk, if they do."""
+        if checkpoints is None:
+            return {}
+        age_s = time.time() - checkpoints.written_s if checkpoints.written_s else None
+        if age_s is not None:
+            self._metrics.checkpoint_age.set(age_s)
+        self._metrics.checkpoint_step.set(checkpoints.longest_step_s)
+        written = {"ageS": age_s, "longestStepMs": checkpoints.longest_step_s * 1e3, "trouble": checkpoints.trouble}
+        return {"checkpoint": written, "restored": self._restored}
 
     def _count(self, source: SourceState, lost: int, sinks: Sequence[Sink]) -> None:
         """Bring the metrics that are kept elsewhere up to date."""

@@ -51,6 +51,8 @@ class Line:
         self._deliver = deliver
         self._waiting: asyncio.Queue[Queued] = asyncio.Queue()
         self._last: Queued | None = None
+        self.is_delivering = False
+        """Trades are settled that are not on the tape yet."""
 
     def begin(self, batch: Batch, *, live: bool, positioned: bool = False) -> Queued:
         """Screen a batch, let it enter the windows, hand it to the rules, and give it its place in the line."""
@@ -74,6 +76,8 @@ class Line:
         while True:
             queued = await self._waiting.get()
             judged = await Begun.judged(queued)
+            self.is_delivering = True
             await self._deliver(judged, queued.positioned)
+            self.is_delivering = False
             if not queued.delivered.done():  # its client may have left
                 queued.delivered.set_result(judged)

@@ -19,6 +19,7 @@ from tickcast.processor.line import Line, Queued
 from tickcast.processor.pipeline import Pipeline, Rejudged
 from tickcast.processor.progress import Progress
 from tickcast.processor.traces import Traces
+from tickcast.processor.windows import Checkpoints
 from tickcast.rpc.server import RpcServer
 from tickcast.rpc.services import make_services
 from tickcast.rundir import RunDir
@@ -69,6 +70,7 @@ class Processor:
         self._rpc_ticks = 0
         self._losing: set[str] = set()
         self._line = Line(pipeline.judging, self._count_begun, self._append)
+        self._checkpoints = self._make_checkpoints()
         if isinstance(self._source, LogSource):
             self._source.attach(self._writer.epoch, self._begin_partition)
             pipeline.judging.earlier = self._source.earlier
@@ -127,6 +129,8 @@ class Processor:
         work = (self._line.run, self._stream, self._keep_board, self._keep_saved)
         tasks = [asyncio.create_task(one()) for one in work]
         tasks += [asyncio.create_task(sink.run()) for sink in self._sinks]
+        if self._checkpoints is not None:
+            tasks.append(asyncio.create_task(self._checkpoints.run()))
         try:
             done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
@@ -143,6 +147,8 @@ class Processor:
         await self._control.close()
         self._show()
         await self._pipeline.close()
+        if self._checkpoints is not None and not self._line.is_delivering:
+            await self._checkpoints.save()
         for sink in self._sinks:
             await sink.close(drain_s=SINK_DRAIN_S)
         with contextlib.suppress(TimeoutError):
@@ -152,20 +158,37 @@ class Processor:
         await asyncio.to_thread(self._writer.close)
 
     async def _refill(self) -> int:
-        """Refill the windows from the tape, and show the rules again what they remember.
+        """Refill the windows from checkpoint and tape, and show the rules again what they remember.
 
         A log does it itself, for the partitions that it is given.
         """
         lookback_ns = self._pipeline.declaration.lookback_ns
-        if self._source.positioned:
-            self._pipeline.judge.keep_horizons(lookback_ns)
         if isinstance(self._source, LogSource):
+            self._pipeline.judge.keep_horizons(lookback_ns)
             await asyncio.to_thread(self._source.earlier.recall, self._writer)
             return 0
-        ticks, seen = await asyncio.to_thread(self._writer.refill, self._pipeline.judge, lookback_ns)
-        if len(seen):
-            await self._pipeline.judging.submit(seen)  # they are on the tape: what is said of them now does not count
+        ticks = await self._refill_windows()
+        if lookback_ns > 0:
+            seen = await asyncio.to_thread(self._writer.look_back, self._pipeline.judge, lookback_ns)
+            if len(seen):  # they are on the tape: what is said of them now does not count
+                await self._pipeline.judging.submit(seen)
         return ticks
+
+    async def _refill_windows(self) -> int:
+        if self._checkpoints is not None:
+            restored = await asyncio.to_thread(self._checkpoints.restore)
+            self._board.tell_restored(restored)
+            return restored.from_checkpoint + restored.from_tape
+        self._pipeline.judge.keep_horizons(self._pipeline.declaration.lookback_ns)
+        return await asyncio.to_thread(self._writer.refill, self._pipeline.judge)
+
+    def _make_checkpoints(self) -> Checkpoints | None:
+        """Return what keeps the windows on disk where the source can't give their ticks again."""
+        if self._source.positioned:
+            return None
+        return Checkpoints(
+            self._run.windows, self._pipeline.judge, self._line, self._writer, self._config.window.checkpoint_s
+        )
 
     async def _stream(self) -> None:
         """Read, judge and put on the tape, until the source ends; then stay, for clients' ticks."""
@@ -287,7 +310,7 @@ class Processor:
         self._metrics.rpc_ticks.inc(self._rpc_ticks)
         self._rpc_ticks = 0
         lags = self._source.lags() if isinstance(self._source, LaggingSource) else []
-        self._board.show(self._source.state(), self._source.lost, self._sinks, lags)
+        self._board.show(self._source.state(), self._source.lost, self._sinks, lags, self._checkpoints)
 
     def _take_tape_up(self) -> TapeWriter:
         writer = self._open_tape(fresh=False)

@@ -89,6 +89,12 @@ impl Instrument {
         KINDS.map(|kind| self.store.peek(kind, after_ns, Bound::after(timestamp_ns)))
     }
 
+    /// Counts a tick that came with its verdict.
+    pub(super) fn count_settled(&mut self) {
+        self.unsettled.entered += 1;
+        self.unsettled.settled += 1;
+    }
+
     /// How many ticks have entered, how many have their verdict.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.unsettled.entered, self.unsettled.settled)

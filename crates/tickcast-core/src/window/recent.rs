@@ -42,6 +42,27 @@ impl Recent {
         self.times[self.slot(0)]
     }
 
+    /// The times in the queue, each with how many ticks ago it came, from 1.
+    pub(super) fn parts(&self) -> Vec<(u8, i64)> {
+        let places = (0..self.len).map(|place| self.slot(place));
+        places.map(|slot| (self.next.wrapping_sub(self.ordinals[slot]), self.times[slot])).collect()
+    }
+
+    /// Returns the clock with such parts; `None` if there is none.
+    pub(super) fn of_parts(parts: &[(u8, i64)]) -> Option<Self> {
+        let mut recent = Self::new();
+        let falling = parts.windows(2).all(|pair| pair[0].0 > pair[1].0 && pair[0].1 < pair[1].1);
+        if !falling || parts.iter().any(|(ago, _)| !(1..=RECENT as u8).contains(ago)) {
+            return None;
+        }
+        for (slot, (ago, time_ns)) in parts.iter().enumerate() {
+            recent.times[slot] = *time_ns;
+            recent.ordinals[slot] = recent.next.wrapping_sub(*ago);
+        }
+        recent.len = parts.len() as u8;
+        Some(recent)
+    }
+
     #[inline]
     fn slot(&self, place: u8) -> usize {
         (self.head + place) as usize % SLOTS

@@ -103,6 +103,17 @@ impl Store {
         self.groups.iter().flat_map(|g| &g.chunks).flat_map(|c| &c.entries).skip(self.evicted)
     }
 
+    /// Held ticks by chunks, from the first one that reaches beyond a time.
+    pub(super) fn chunks_after(&self, after_ns: i64) -> impl Iterator<Item = &[Entry]> {
+        let groups = self.groups.iter().enumerate().filter(move |(_, group)| group.last_ns > after_ns);
+        groups.flat_map(move |(g, group)| {
+            group.chunks.iter().enumerate().filter(move |(_, chunk)| chunk.last_ns > after_ns).map(move |(c, chunk)| {
+                let evicted = if g == 0 && c == 0 { self.evicted } else { 0 };
+                &chunk.entries[evicted..]
+            })
+        })
+    }
+
     /// Moves a window to the ticks with time after `after_ns` and before `end`; returns their sum.
     ///
     /// By reference, here and below: words just written and read back as a block would stall.
