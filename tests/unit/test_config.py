@@ -126,6 +126,29 @@ def test_wrong_value_of_a_file_names_the_file(tmp_path: Path) -> None:
     assert "desk.toml" in refusal(None, file)
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nats://h/t", ["kafka://", "jetstream://"]),
+        (None, ["kafka://"]),
+        ("jetstream://h/t?durable=d", ["durable", "on its tape"]),
+        ("kafka://h/t?volume_scale=1e8", ["volume_scale", "as they are"]),
+    ],
+)
+def test_what_a_topic_of_trades_can_not_have_is_refused(source: str | None, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load({"source": source, "follow": "true"})
+    assert all(word in str(refused.value) for word in words)
+    assert load({"source": "kafka://h/t?start=new", "follow": "true"}).follow
+
+
+def test_checkpoints_are_neither_all_the_time_nor_never() -> None:
+    for pause in ("50ms", "2h"):
+        with pytest.raises(ConfigError, match="from 100ms to 1h"):
+            load({"window.checkpoint": pause})
+    assert load({"window.checkpoint": "30s"}).window.checkpoint_s == 30.0
+
+
 def test_unknown_variable_is_refused_with_the_nearest() -> None:
     assert refusal(TICKCAST_WINDOW_HOLT="180m").endswith("did you mean TICKCAST_WINDOW_HOLD?")
     load(TICKCAST_TEST_NATS_URL="nats://x", TICKCAST_SUPERVISED="1", TICKCAST_CACHE_DIR="/x")
