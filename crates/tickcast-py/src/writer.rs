@@ -70,8 +70,9 @@ impl TapeWriter {
             return Err(PyValueError::new_err(format!("a status is 0, 1 or 2, was {}", row.4)));
         }
         let stream = self.stream;
-        let result = self.with(|tape| {
-            py.detach(|| {
+        // The lock is let go before the interpreter is asked for again: who holds that may be waiting for the lock.
+        let result = py.detach(|| {
+            self.with(|tape| {
                 let head = tape.head();
                 let entries = rows.iter().zip(head..).map(|(row, offset)| entry(row, ingest_ns, stream, offset));
                 tape.append(entries, &[]).map(|_| tape.head())
