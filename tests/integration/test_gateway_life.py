@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -268,6 +269,52 @@ async def test_an_idle_gateway_costs_next_to_nothing(programs, run_dir, ws_conne
     before = cpu_s(worker)
     await asyncio.sleep(3)  # what is measured is the use over a time
     assert cpu_s(worker) - before < 3 * 0.02 + 0.01
+    feed.close()
+
+
+async def test_a_client_that_was_away_resumes_with_every_trade_once_on_another_worker(programs, run_dir, ws_connect):
+    feed = Feed(run_dir)
+    gateway = Gateway.start(programs, run_dir, TICKCAST_WEB_WORKERS="2")
+    wait_until(lambda: len(gateway.workers()) == 2, "both workers are there")
+    client, ledger = await ws_connect(gateway.ws), Ledger()
+    hello = await client.until("hello")
+    await client.send({"type": "subscribe", "snapshot": False})
+    before = gateway.worker_of(client.port)
+    with feed.running(1_000):
+        while len(ledger.sequences) < 500:
+            ledger.add(await client.receive())
+        await client.close()
+        following = ledger.sequences[-1] + 1
+        wait_until(lambda: feed.writer.head > following + 2_000, "it was away for two seconds")
+        # The kernel chooses the worker: come until it is the other one.
+        while gateway.worker_of((client := await ws_connect(gateway.ws)).port) == before:
+            await client.close()
+        await client.send({"type": "subscribe", "epoch": hello["epoch"], "fromSeq": following, "snapshot": False})
+        head = feed.writer.head + 500
+        async with asyncio.timeout(30):
+            while ledger.sequences[-1] < head:
+                ledger.add(await client.receive())
+    ledger.check()
+    assert ledger.sequences[0] == 1
+    feed.close()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is shared by all in any case")
+async def test_pinned_workers_keep_to_a_core_each_with_all_their_threads(programs, run_dir, ws_connect):
+    feed = Feed(run_dir)
+    gateway = Gateway.start(programs, run_dir, TICKCAST_WEB_WORKERS="2", TICKCAST_WEB_PIN="true")
+    wait_until(lambda: len(gateway.workers()) == 2, "both workers are there")
+    for _ in range(4):
+        await (await ws_connect(gateway.ws)).subscribe()
+    feed.add(100)
+
+    def cores(worker: int) -> set[int]:
+        threads = Path(f"/proc/{worker}/task").iterdir()
+        return set().union(*(os.sched_getaffinity(int(thread.name)) for thread in threads))
+
+    wait_until(lambda: all(len(cores(worker)) == 1 for worker in gateway.workers()), "all threads are on one core")
+    first, second = (cores(worker) for worker in gateway.workers())
+    assert first != second
     feed.close()
 
 

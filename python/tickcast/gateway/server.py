@@ -14,9 +14,12 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Farewell", "die_with_parent"]
+from tickcast.rundir import Lock, RunDir
+
+__all__ = ["Farewell", "die_with_parent", "keep_to_one_core"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -29,6 +32,25 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent.pid:  # it died before we asked
         os._exit(1)
+
+
+def keep_to_one_core(run: RunDir) -> Lock | None:
+    """Keep all threads of this process, and those to come, on a core that no other worker of the directory keeps to.
+
+    A frame goes through three threads: the pump, Granian's network, and one that notes that it was sent. Spread over
+    cores they wake one another for each frame; on one they wake for each cohort.
+
+    Returns:
+        What holds the core as long as it is kept; None: all are taken, and nothing was done.
+    """
+    for core in sorted(os.sched_getaffinity(0), reverse=True):
+        lock = Lock.acquire(run.path / f"core-{core}.lock", patience_s=0)
+        if lock is not None:
+            for thread in Path("/proc/self/task").iterdir():
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setaffinity(int(thread.name), {core})
+            return lock
+    return None
 
 
 class Farewell:

@@ -19,8 +19,9 @@ from tickcast.errors import TapeError
 from tickcast.gateway.codes import GOING_AWAY, CloseCode
 from tickcast.gateway.control import Control
 from tickcast.gateway.metrics import Metrics
+from tickcast.gateway.server import keep_to_one_core
 from tickcast.gateway.session import Left, Session
-from tickcast.rundir import RunDir
+from tickcast.rundir import Lock, RunDir
 
 __all__ = ["Worker"]
 
@@ -51,12 +52,15 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._tape: TapeReader | None = None
         self._keeper: _Keeper | None = None
+        self._core: Lock | None = None
 
     async def start(self) -> None:
         """Bring everything up; needs a running event loop."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         loop = asyncio.get_running_loop()
         web = self.config.web
+        if web.pin:
+            self._core = keep_to_one_core(self.run)
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         loop.add_reader(self._event_fd, self._on_left)
         self.pump = Pump(
@@ -137,6 +141,8 @@ class Worker:
         self.metrics.publish(self.pump.stats())
         asyncio.get_running_loop().remove_reader(self._event_fd)
         os.close(self._event_fd)
+        if self._core is not None:
+            self._core.release()
 
     def _on_left(self) -> None:
         with contextlib.suppress(BlockingIOError):
