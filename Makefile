@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODULES := web/node_modules
 CONTRACT := tests/contract/node_modules
+PEERS := benchmarks/peers/node_modules
+CENTRIFUGO := v6.9.1
 PAGE := python/tickcast/_web/index.html
 ARGS ?=
 SOAK ?= 10m
@@ -21,7 +23,7 @@ SOAK ?= 10m
 RUST := $(shell find crates proto -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.proto' \) -print 2>/dev/null)
 WEB := $(shell find web -name node_modules -prune -o -type f -not -name '*.tsbuildinfo' -print 2>/dev/null)
 
-.PHONY: help demo test test-rust test-web test-python lint fix bench soak build dashboard setup chromium kafka clean
+.PHONY: help demo test test-rust test-web test-python lint fix bench bench-core peers soak build dashboard setup chromium kafka clean
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -63,9 +65,16 @@ fix: setup $(CONTRACT)/.installed ## format, and mend what the linters can mend
 	$(CONTRACT)/.bin/buf format --write proto
 	$(BIN)/python scripts/contract.py
 
-bench: setup ## ticks/s of decode, VWAP, encode and tape (criterion); end-to-end loads are in benchmarks/
+bench: setup peers ## tickcast beside its peers, 12 minutes: benchmarks/results/compare.md (ARGS=--full: two hours)
+	@echo 'measuring one server after the other, about 12 minutes; leave the machine alone meanwhile' >&2
+	@$(BIN)/python benchmarks/compare.py --write $(ARGS)
+	@ls benchmarks/*.py | sed 's|^|more: $(BIN)/python |; s|$$| --help|' | grep -v 'contenders\|compare\|naive'
+	@echo 'more: make bench-core'
+
+bench-core: setup ## ticks/s of decode, VWAP, encode and tape (criterion)
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo bench --workspace $(ARGS)
-	@ls benchmarks/*.py 2>/dev/null | sed 's|^|end to end: $(BIN)/python |'
+
+peers: $(PEERS)/.installed ## what `make bench` measures against, as far as it can be had
 
 soak: setup kafka ## the main job for SOAK=10m, then a million ticks through Kafka and JetStream with kills all the time
 	@$(BIN)/tickcast demo --no-open --duration $(SOAK) $(ARGS)
@@ -86,7 +95,7 @@ kafka: $(VENV)/.python ## bring the jars of a Kafka broker for the tests, where 
 	@$(BIN)/python scripts/kafka_broker.py > /dev/null || true
 
 clean: ## remove everything that was built or installed here
-	rm -rf $(VENV) target dist .cache web/node_modules $(CONTRACT) web/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) target dist .cache web/node_modules $(CONTRACT) $(PEERS) web/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python/tickcast/_web -mindepth 1 -not -name .gitkeep -delete
 	rm -f python/tickcast/_core*.so
 	find python tests -name __pycache__ -prune -exec rm -rf {} +
@@ -117,6 +126,14 @@ $(MODULES)/.installed: web/package.json web/package-lock.json
 $(CONTRACT)/.installed: tests/contract/package.json tests/contract/package-lock.json
 	@scripts/tools.sh
 	npm --prefix tests/contract ci --no-audit --no-fund
+	@touch $@
+
+# Starlette and what draws the plots, Fastify, Centrifugo; what can't be had is left out of the results, which say so.
+$(PEERS)/.installed: $(VENV)/.tools benchmarks/peers/package.json benchmarks/peers/package-lock.json
+	$(BIN)/python -m pip install --quiet --group peers
+	npm --prefix benchmarks/peers ci --no-audit --no-fund
+	@GOBIN=$(CURDIR)/.cache/peers/bin go install github.com/centrifugal/centrifugo/v6@$(CENTRIFUGO) \
+	    || echo 'tickcast: Centrifugo cannot be installed here (it needs Go); make bench does without' >&2
 	@touch $@
 
 $(PAGE): $(MODULES)/.installed $(WEB)

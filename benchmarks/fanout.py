@@ -16,11 +16,14 @@ import contextlib
 import json
 import os
 import platform
+import random
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,7 +33,8 @@ from fixtures.nats import NatsServer  # noqa: E402 (the path has to be set first
 from fixtures.serving import children  # noqa: E402
 
 SUBJECT = "ticks"
-PINNED = "the gateway is on one core, all else on the other"
+PINNED = "the gateway keeps to one core (`web.pin`), nothing else is pinned"
+SOURCES = {"jetstream": "JetStream", "nats": "core NATS"}
 RULES = """
 import tickcast as tc
 
@@ -47,6 +51,14 @@ def hangs(ticks):
         pass
     return ticks.price > 0
 """
+
+
+def quiet_port() -> int:
+    """Return a free loopback port that the kernel gives to no client: thousands of them come and go here."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+            return int(probe.getsockname()[1])
 
 
 def load_client() -> Path:
@@ -68,14 +80,24 @@ async def make_stream(url: str) -> None:
 
 
 @contextlib.contextmanager
-def served(nats_url: str, folder: Path, *, rules: str = "bench_rules:rules", extra: tuple[str, ...] = ()):
-    """Run `tickcast serve` and yield (pid, host:port)."""
+def served(
+    nats_url: str,
+    folder: Path,
+    *,
+    rules: str = "bench_rules:rules",
+    extra: tuple[str, ...] = (),
+    source: str | None = None,
+    pin: bool = False,
+):
+    """Run `tickcast serve`, by default on the stream that `make_stream` made, and yield (pid, host:port)."""
     (folder / "bench_rules.py").write_text(RULES)
     command = [sys.executable, "-m", "tickcast", "serve"]
-    command += ["--source", f"jetstream://{nats_url.removeprefix('nats://')}/{SUBJECT}?stream=TICKS"]
-    command += ["--rules", rules, "--run-dir", str(folder / "run"), "--port", "0", "--grpc-port", "0", *extra]
+    command += ["--source", source or f"jetstream://{nats_url.removeprefix('nats://')}/{SUBJECT}?stream=TICKS"]
+    command += ["--rules", rules, "--run-dir", str(folder / "run"), "--grpc-port", "0", *extra]
+    command += ["--port", str(quiet_port())]
+    env = os.environ | ({"TICKCAST_WEB_PIN": "true"} if pin else {})
     with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=folder)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=folder, env=env)
     try:
         for line in process.stdout:
             if line.startswith(b"ready "):
@@ -94,37 +116,54 @@ def with_descendants(pid: int) -> list[int]:
     return [pid, *(each for child in children(pid) for each in with_descendants(child))]
 
 
-def pin(pid: int, core: int) -> None:
-    """Keep a process, all its threads, and whatever they start, on one core."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(int(thread.name), {core})
-
-
-def pin_all(folder: Path, pid: int, broker: int) -> None:
-    """Put the gateway on the first core, and everything else on the second; the load client follows its parent."""
+def roles(folder: Path, served_pid: int) -> dict[int, str]:
+    """Return which process of `tickcast serve` does what."""
     info = folder / "run"
-    gateway = with_descendants(json.loads((info / "gateway.json").read_text())["pid"])
-    processor = with_descendants(json.loads((info / "processor.json").read_text())["pid"])
-    for each in {pid, broker, os.getpid(), *processor} - set(gateway):
-        pin(each, 1)
-    for each in gateway:
-        pin(each, 0)
+    gateway = json.loads((info / "gateway.json").read_text())["pid"]
+    processor = json.loads((info / "processor.json").read_text())["pid"]
+    known = dict.fromkeys(with_descendants(served_pid), "supervisor")
+    known |= dict.fromkeys(with_descendants(processor), "rule workers") | {processor: "processor"}
+    return known | dict.fromkeys(with_descendants(gateway), "gateway")
 
 
 def one_run(binary: Path, args: argparse.Namespace) -> dict:
     """Fresh broker, fresh tape, one measurement."""
     with tempfile.TemporaryDirectory() as name, NatsServer() as server:
         folder = Path(name)
-        asyncio.run(make_stream(server.url))
-        with served(server.url, folder) as (pid, address):
+        if args.source == "jetstream":
+            asyncio.run(make_stream(server.url))
+        source = None if args.source == "jetstream" else f"{server.url}/{SUBJECT}"
+        with served(server.url, folder, source=source, pin=args.pin, extra=tuple(args.serve)) as (pid, address):
             command = [str(binary), address, "--nats", server.url.removeprefix("nats://"), "--subject", SUBJECT]
             command += ["--clients", str(args.clients), "--rate", str(args.rate), "--seconds", str(args.seconds)]
             command += ["--pid", f"{pid},{server.pid}" if args.with_broker else str(pid), *args.load]
-            if args.pin:
-                pin_all(folder, pid, server.pid)
+            gateway = json.loads((folder / "run" / "gateway.json").read_text())["pid"]
+            command += ["--memory-of", str(gateway)]
+            who = roles(folder, pid) | {server.pid: "broker"}
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    result = json.loads(done.stdout)
+    result["roles"] = who
+    result["cpu_s_by_role"] = dict.fromkeys(who.values(), 0.0)
+    for each, seconds in result["server_cpu_s_by_pid"].items():
+        result["cpu_s_by_role"][who.get(int(each), "rule workers")] += seconds
+    return result
+
+
+def per_million(run: dict, role: str) -> float:
+    """Return a role's CPU-s per million deliveries."""
+    return run["cpu_s_by_role"][role] / run["deliveries_per_s"] / run["seconds"] * 1e6
+
+
+def median(runs: list[dict], of: Callable[[dict], float]) -> float:
+    """Return the median of a figure of the runs."""
+    return statistics.median(of(run) for run in runs)
+
+
+def costs(runs: list[dict]) -> dict[str, float]:
+    """Return the median CPU-s per million deliveries of each role, the load client's last."""
+    found = {who: statistics.median(per_million(run, who) for run in runs) for who in runs[0]["cpu_s_by_role"]}
+    load = statistics.median(run["load_cpu_s"] / run["deliveries_per_s"] / run["seconds"] * 1e6 for run in runs)
+    return found | {"load client": load}
 
 
 def table(args: argparse.Namespace, runs: list[dict]) -> str:
@@ -138,11 +177,12 @@ def table(args: argparse.Namespace, runs: list[dict]) -> str:
         "",
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({cpu}), Python {platform.python_version()}, "
         f"granian {version('granian')}, tickcast {version('tickcast')}; broker, processor, rule worker, gateway and "
-        f"load client share the cores, {PINNED if args.pin else 'nothing is pinned'}. Source: JetStream, JSON. "
-        "Rules: two trivial vectorised checks in a worker.",
+        f"load client share the cores, {PINNED if args.pin else 'nothing is pinned'}. "
+        f"Source: {SOURCES[args.source]}, JSON. Rules: two trivial vectorised checks in a worker.",
         "",
         f"`python benchmarks/fanout.py --clients {args.clients} --rate {args.rate:g} --seconds {args.seconds:g} "
-        f"{'--pin ' if args.pin else ''}{' '.join(args.load)}`",
+        f"{'--pin ' if args.pin else ''}{'--source nats ' if args.source == 'nats' else ''}"
+        f"{' '.join(args.load)}`",
         "",
         "| run | deliveries/s | missing | doubled or reordered | p50 ms | p99 ms | p99.9 ms | max ms | server CPU-s "
         "per million | frames/s |",
@@ -161,6 +201,8 @@ def table(args: argparse.Namespace, runs: list[dict]) -> str:
         f"Median p99: **{middle:.1f} ms**. Clients connected: {runs[0]['connected']}, "
         f"least and most trades of a client: {runs[-1]['per_client']['least']:,} and "
         f"{runs[-1]['per_client']['most']:,}; published {runs[-1]['published']:,}.",
+        "",
+        f"CPU-s per million deliveries, median: {', '.join(f'{who} {cost:.2f}' for who, cost in costs(runs).items())}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -172,12 +214,18 @@ def main() -> None:
     options.add_argument("--rate", type=float, default=1000)
     options.add_argument("--seconds", type=float, default=10)
     options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--source", choices=SOURCES, default="jetstream")
     options.add_argument("--with-broker", action="store_true", help="count the broker's CPU time too")
+    options.add_argument("--raw", action="store_true", help="print what the load client says of each run")
     options.add_argument("--pin", action="store_true", help=PINNED)
     options.add_argument("--write", action="store_true")
     args, args.load = options.parse_known_args()
+    args.serve = []
     binary = load_client()
-    report = table(args, [one_run(binary, args) for _ in range(args.runs)])
+    runs = [one_run(binary, args) for _ in range(args.runs)]
+    if args.raw:
+        print(json.dumps(runs, indent=1), file=sys.stderr)
+    report = table(args, runs)
     print(report)
     if args.write:
         path = HERE / "results" / f"fanout_{args.clients}x{args.rate:g}{'_pinned' if args.pin else ''}.md"

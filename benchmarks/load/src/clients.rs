@@ -3,7 +3,7 @@
 //! Frames of a server are not masked, so they are scanned where `read` put them; only what a frame lacks is carried.
 
 use crate::publish::{instrument, wall_ns};
-use crate::{Args, CONNECTING, DONE, Format, MEASURING, Mode, Run};
+use crate::{Args, CONNECTING, DONE, DRAINING, Format, MEASURING, Mode, Run};
 use hdrhistogram::Histogram;
 use memchr::memmem::Finder;
 use mio::net::TcpStream;
@@ -34,10 +34,14 @@ pub struct Received {
     pub gapped: u64,
     pub conflated: u64,
     pub warned: u64,
+    /// Those that did not read: what they were told when they read on.
+    pub stalled: Value,
     pub bytes: u64,
     /// Age of what a client shows, looked at again and again: now − publishing of the oldest change not shown yet.
     pub age: Value,
     pub latency: Value,
+    /// The same of each interval.
+    pub intervals: Vec<Value>,
     pub latency_apart: Value,
 }
 
@@ -53,6 +57,8 @@ struct Client {
     socket: Option<TcpStream>,
     state: State,
     stalled: bool,
+    /// It stalled, and now it reads on.
+    woken: bool,
     sampled: bool,
     carry: Vec<u8>,
     trades: u64,
@@ -61,6 +67,10 @@ struct Client {
     last: u64,
     /// Last sequence of the tape that the client was told of.
     covered: u64,
+    /// Sequences that it was told it would not get.
+    gapped: u64,
+    /// Sequences that it was not told of, or more than once.
+    untold: u64,
     /// Bytes since the last ack.
     unacked: usize,
     /// Instruments of its own.
@@ -77,6 +87,8 @@ struct Loop<'a> {
     volume: Finder<'static>,
     stamp: Finder<'static>,
     latency: Histogram<u64>,
+    recent: Histogram<u64>,
+    intervals: Vec<Value>,
     apart: Histogram<u64>,
     age: Histogram<u64>,
     frames: u64,
@@ -98,6 +110,8 @@ pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, Stri
         volume: Finder::new("\"volume\":\""),
         stamp: Finder::new("\"timestampNs\":\""),
         latency: histogram()?,
+        recent: histogram()?,
+        intervals: Vec::new(),
         apart: histogram()?,
         age: histogram()?,
         frames: 0,
@@ -111,7 +125,7 @@ pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, Stri
     let mut poll = Poll::new().map_err(|e| e.to_string())?;
     let mut events = Events::with_capacity(1024);
     let mut buffer = vec![0u8; BUFFER];
-    let mut looked = Instant::now();
+    let (mut looked, mut measured_since) = (Instant::now(), None);
     loop {
         let phase = run.phase.load(Ordering::Acquire);
         if phase == DONE {
@@ -122,6 +136,9 @@ pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, Stri
         if phase == CONNECTING && state.clients.len() < args.clients && (under_way as usize) < CONNECTING_AT_ONCE {
             state.connect(gateway, &poll)?;
             continue;
+        }
+        if phase == DRAINING {
+            state.read_on(&mut buffer, &poll);
         }
         let wait = if args.poll_us == 0 { Duration::from_millis(20) } else { Duration::ZERO };
         match poll.poll(&mut events, Some(wait)) {
@@ -134,6 +151,9 @@ pub fn run(args: &Args, gateway: SocketAddr, run: &Run) -> Result<Received, Stri
             state.read_throttled(since, &mut buffer, phase == MEASURING, &poll);
             if phase == MEASURING && args.mode == Mode::Latest {
                 state.look_at_ages();
+            }
+            if phase >= MEASURING && args.every > 0.0 {
+                state.end_interval(*measured_since.get_or_insert(looked));
             }
         }
         for event in &events {
@@ -156,12 +176,15 @@ impl Loop<'_> {
             socket: Some(socket),
             state: State::Connecting,
             stalled: i >= self.args.clients - self.args.stalled.min(self.args.clients),
+            woken: false,
             sampled: i >= self.args.throttled && i.is_multiple_of(self.args.sample.max(1)),
             carry: Vec::new(),
             trades: 0,
             measured: 0,
             last: 0,
             covered: 0,
+            gapped: 0,
+            untold: 0,
             unacked: 0,
             own: self.args.own_instruments(i),
             throttled: i < self.args.throttled,
@@ -217,7 +240,7 @@ impl Loop<'_> {
                         Some(used) => self.clients[i].carry.extend_from_slice(&buffer[used..carried + n]),
                     }
                     let client = &mut self.clients[i];
-                    if client.state == State::Open && client.stalled {
+                    if client.state == State::Open && client.stalled && !client.woken {
                         if let Some(socket) = &mut client.socket {
                             let _ = poll.registry().deregister(socket);
                         }
@@ -246,9 +269,9 @@ impl Loop<'_> {
             name => format!("Sec-WebSocket-Protocol: {name}\r\n"),
         };
         let request = format!(
-            "GET /ws/marketdata HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGlja2Nhc3QtbG9hZC0wMQ==\r\nSec-WebSocket-Version: 13\r\n{subprotocol}\r\n",
-            self.args.gateway
+            self.args.path, self.args.gateway
         );
         if socket.write_all(request.as_bytes()).is_err() {
             self.close(i);
@@ -283,7 +306,8 @@ impl Loop<'_> {
             at += head + length;
             match opcode {
                 1 => self.text(i, payload, measuring)?,
-                2 => self.binary(i, payload, measuring)?,
+                2 if self.args.format != Format::Plain => self.binary(i, payload, measuring)?,
+                2 => self.text(i, payload, measuring)?,
                 8 => return None,
                 9 => self.clients[i].socket.as_mut()?.write_all(&frame(10, payload)).ok()?,
                 _ => {}
@@ -323,6 +347,47 @@ impl Loop<'_> {
         client.covered = to_seq;
     }
 
+    /// Puts the percentiles of an interval down, once it is over.
+    fn end_interval(&mut self, since: Instant) {
+        let due = (self.intervals.len() + 1) as f64 * self.args.every;
+        if due <= self.args.seconds && since.elapsed().as_secs_f64() >= due {
+            self.intervals.push(percentiles(&self.recent));
+            self.recent.reset();
+        }
+    }
+
+    /// Enters what a client that stalled is told of: all of it counts, when it comes does not.
+    fn tell(&mut self, i: usize, seq: u64, to_seq: u64) {
+        let client = &mut self.clients[i];
+        if client.covered > 0 {
+            client.untold += seq.abs_diff(client.covered + 1);
+        }
+        client.covered = to_seq;
+    }
+
+    /// Lets those that stalled read on, and counts those that have not caught up.
+    fn read_on(&mut self, buffer: &mut [u8], poll: &Poll) {
+        if self.args.format == Format::Plain {
+            // It says no ranges.
+            return;
+        }
+        let published = self.run.published.load(Ordering::Relaxed);
+        let mut behind = 0;
+        for i in (0..self.clients.len()).rev() {
+            let client = &mut self.clients[i];
+            if !client.stalled || client.state != State::Open {
+                continue;
+            }
+            if !std::mem::replace(&mut client.woken, true) {
+                let Some(socket) = &mut client.socket else { continue };
+                let _ = poll.registry().register(socket, Token(i), Interest::READABLE);
+                self.ready(i, buffer, false, poll);
+            }
+            behind += u64::from(self.clients[i].covered < published && self.clients[i].state == State::Open);
+        }
+        self.run.behind.store(behind, Ordering::Relaxed);
+    }
+
     /// Enters the number of a trade and its latency.
     fn enter(&mut self, i: usize, sequence: u64, apart: bool, latency_ns: Option<i64>) {
         let client = &mut self.clients[i];
@@ -337,7 +402,14 @@ impl Loop<'_> {
         }
         if let Some(ns) = latency_ns {
             let micros = ns.max(0) as u64 / 1000;
-            if apart { self.apart.saturating_record(micros) } else { self.latency.saturating_record(micros) }
+            if apart {
+                self.apart.saturating_record(micros);
+            } else {
+                self.latency.saturating_record(micros);
+                if self.args.every > 0.0 {
+                    self.recent.saturating_record(micros);
+                }
+            }
         }
     }
 
@@ -351,6 +423,10 @@ impl Loop<'_> {
         }
         let (count, seq, to_seq) = (u64_at(0)? >> 32, u64_at(8)?, u64_at(16)?);
         self.count(i, count, Some(to_seq), payload.len(), measuring)?;
+        if self.clients[i].stalled {
+            self.tell(i, seq, to_seq);
+            return Some(());
+        }
         if !self.clients[i].sampled {
             return Some(());
         }
@@ -371,11 +447,20 @@ impl Loop<'_> {
         let key = |name: &str| number(&Finder::new(name), payload);
         let count = self.trade.find_iter(payload).count() as u64;
         if count == 0 {
+            if self.args.echo.as_ref().is_some_and(|echo| echo.as_bytes() == payload) {
+                self.clients[i].socket.as_mut()?.write_all(&frame(1, payload)).ok()?;
+            }
             return self.around(i, payload);
         }
         let framed = self.args.format != Format::Plain;
         let to_seq = if framed { key("\"toSeq\":") } else { None };
         self.count(i, count, to_seq, payload.len(), measuring)?;
+        if self.clients[i].stalled {
+            if let Some(to_seq) = to_seq {
+                self.tell(i, key("\"seq\":").unwrap_or(0), to_seq);
+            }
+            return Some(());
+        }
         if !self.clients[i].sampled {
             return Some(());
         }
@@ -407,7 +492,10 @@ impl Loop<'_> {
         let sampled = self.clients[i].sampled;
         if payload.starts_with(b"{\"type\":\"gap\"") {
             let (from, to) = (key("\"from\":")?, key("\"to\":")?);
-            if sampled {
+            if self.clients[i].stalled {
+                self.clients[i].gapped += to + 1 - from;
+                self.tell(i, from, to);
+            } else if sampled {
                 self.gapped += to + 1 - from;
                 self.cover(i, from, to);
             }
@@ -463,11 +551,25 @@ impl Loop<'_> {
             gapped: self.gapped,
             conflated: self.conflated,
             warned: self.warned,
+            stalled: self.stalled(published),
             bytes: self.bytes,
             age: percentiles(&self.age),
             latency: percentiles(&self.latency),
+            intervals: self.intervals.clone(),
             latency_apart: percentiles(&self.apart),
         }
+    }
+}
+
+impl Loop<'_> {
+    fn stalled(&self, published: u64) -> Value {
+        let stalled = || self.clients.iter().filter(|c| c.stalled);
+        json!({
+            "clients": stalled().count(), "caught_up": stalled().filter(|c| c.covered >= published).count(),
+            "trades": stalled().map(|c| c.trades).sum::<u64>(), "in_gaps": stalled().map(|c| c.gapped).sum::<u64>(),
+            "untold": stalled().map(|c| c.untold).sum::<u64>(),
+            "closed": stalled().filter(|c| c.state == State::Closed).count(),
+        })
     }
 }
 

@@ -35,7 +35,7 @@ struct Args {
     /// Clients
     #[arg(long, default_value_t = 500)]
     clients: usize,
-    /// Clients, from the last, that never read
+    /// Clients, from the last, that do not read before the end of the measurement
     #[arg(long, default_value_t = 0)]
     stalled: usize,
     /// Measured seconds
@@ -44,6 +44,9 @@ struct Args {
     /// Seconds before them
     #[arg(long, default_value_t = 3.0)]
     warmup: f64,
+    /// Report percentiles and the servers' memory of every so many measured seconds, too (0: only of all)
+    #[arg(long, default_value_t = 0.0)]
+    every: f64,
     /// Clients, from the first, that read only so many bytes a second (with `--throttle-bytes`)
     #[arg(long, default_value_t = 0)]
     throttled: usize,
@@ -74,6 +77,15 @@ struct Args {
     /// First message of each client, where it is not the `subscribe` that follows from the rest; empty: none
     #[arg(long)]
     first: Option<String>,
+    /// Address of the WebSocket
+    #[arg(long, default_value = "/ws/marketdata")]
+    path: String,
+    /// A message that is exactly this is sent back: the sign of life of some servers
+    #[arg(long)]
+    echo: Option<String>,
+    /// What is published: ticks to be judged, or trades for servers that judge nothing
+    #[arg(long, value_enum, default_value_t = Payload::Tick)]
+    payload: Payload,
     /// Most ticks in one message, as a JSON array
     #[arg(long, default_value_t = 1)]
     per_message: u64,
@@ -96,6 +108,9 @@ struct Args {
     /// Server processes: CPU time of them and their descendants is reported
     #[arg(long, value_delimiter = ',')]
     pid: Vec<i32>,
+    /// Processes whose memory, with that of their descendants, is reported, where it is not that of `--pid`
+    #[arg(long, value_delimiter = ',')]
+    memory_of: Vec<i32>,
 }
 
 /// Form of the trades.
@@ -106,6 +121,13 @@ enum Format {
     Bin,
 }
 
+/// What is published.
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Payload {
+    Tick,
+    Trade,
+}
+
 /// Which trades come.
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Mode {
@@ -114,6 +136,10 @@ enum Mode {
 }
 
 impl Args {
+    fn memory_of(&self) -> &[i32] {
+        if self.memory_of.is_empty() { &self.pid } else { &self.memory_of }
+    }
+
     fn subprotocol(&self) -> &str {
         self.subprotocol.as_deref().unwrap_or(match self.format {
             Format::Plain => "",
@@ -166,6 +192,8 @@ struct Run {
     failed: AtomicU64,
     lost: AtomicU64,
     published: AtomicU64,
+    /// Clients that stalled and have not caught up yet.
+    behind: AtomicU64,
     /// When the newest ticks were published, ns since the Unix epoch, by sequence.
     times: publish::Times,
 }
@@ -173,7 +201,7 @@ struct Run {
 const CONNECTING: u8 = 0;
 const WARM: u8 = 1;
 const MEASURING: u8 = 2;
-/// Publishing has ended; what is on its way may still arrive.
+/// Publishing has ended; what is on its way may still arrive, and those that stalled read on.
 const DRAINING: u8 = 3;
 const DONE: u8 = 4;
 
@@ -186,7 +214,27 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() { Ok(address) } else { Err(format!("{text}: only loopback addresses are loaded")) }
 }
 
+/// How long what is on its way may take, and what those that stalled had not read.
+const DRAIN: Duration = Duration::from_millis(1_500);
+const CATCH_UP: Duration = Duration::from_secs(15);
+
+/// Sleeps through the measurement; returns the servers' memory at the end of each interval.
+fn wait_and_look(args: &Args) -> Vec<u64> {
+    let (start, whole) = (Instant::now(), Duration::from_secs_f64(args.seconds));
+    let mut memory = Vec::new();
+    if args.every > 0.0 {
+        let every = Duration::from_secs_f64(args.every);
+        for k in 1..=(args.seconds / args.every) as u32 {
+            std::thread::sleep((every * k).saturating_sub(start.elapsed()));
+            memory.push(usage::own_bytes(args.memory_of()));
+        }
+    }
+    std::thread::sleep(whole.saturating_sub(start.elapsed()));
+    memory
+}
+
 fn run(args: &Args) -> Result<serde_json::Value, String> {
+    let own_bytes_before = usage::own_bytes(args.memory_of());
     let (gateway, nats) = (loopback(&args.gateway)?, loopback(&args.nats)?);
     let shared = Arc::new(Run::default());
     let receiving = {
@@ -214,12 +262,18 @@ fn run(args: &Args) -> Result<serde_json::Value, String> {
     let before = usage::cpu_seconds(&args.pid);
     let own_before = usage::own_cpu_seconds();
     shared.phase.store(MEASURING, Ordering::Release);
-    std::thread::sleep(Duration::from_secs_f64(args.seconds));
-    let server_cpu = usage::cpu_seconds(&args.pid) - before;
+    let memory = wait_and_look(args);
+    let by_process = usage::difference(&before, &usage::cpu_seconds(&args.pid));
+    let server_cpu: f64 = by_process.values().sum();
     let own_cpu = usage::own_cpu_seconds() - own_before;
+    let own_bytes = usage::own_bytes(args.memory_of());
     shared.phase.store(DRAINING, Ordering::Release);
     let published = publishing.join().map_err(|_| "publisher panicked")??;
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(DRAIN);
+    let draining = Instant::now();
+    while shared.behind.load(Ordering::Relaxed) > 0 && draining.elapsed() < CATCH_UP {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     shared.phase.store(DONE, Ordering::Release);
     let got = receiving.join().map_err(|_| "receiver panicked")??;
     let deliveries: u64 = got.measured;
@@ -232,9 +286,11 @@ fn run(args: &Args) -> Result<serde_json::Value, String> {
         "per_client": {"least": got.least, "most": got.most},
         "sampled": {"clients": got.sampled, "missing": got.missing, "doubled_or_reordered": got.disordered,
             "in_gaps": got.gapped, "conflated": got.conflated},
-        "warned_slow": got.warned, "age_ms": got.age,
+        "stalled": got.stalled, "warned_slow": got.warned, "age_ms": got.age,
         "latency_ms": got.latency, "latency_apart_ms": got.latency_apart,
         "server_cpu_s": server_cpu, "server_cpu_s_per_million": server_cpu * 1e6 / deliveries.max(1) as f64,
+        "server_cpu_s_by_pid": by_process, "server_own_bytes": {"before_clients": own_bytes_before, "loaded": own_bytes},
+        "intervals": {"latency_ms": got.intervals, "server_own_bytes": memory},
         "load_cpu_s": own_cpu, "cores": std::thread::available_parallelism().map_or(0, |n| n.get()),
     }))
 }

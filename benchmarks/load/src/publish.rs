@@ -1,6 +1,6 @@
 //! Paced ticks to NATS: each millisecond, in one write, what is due.
 
-use crate::{Args, DRAINING, Run};
+use crate::{Args, DRAINING, Payload, Run};
 use hdrhistogram::Histogram;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -104,9 +104,18 @@ pub fn name(instrument: usize) -> String {
     format!("SYM{instrument:04}")
 }
 
-/// One tick as JSON; a price within the band that depends on the sequence alone.
+/// One tick as JSON, or the trade that would come of it; a price within the band that depends on the sequence alone.
 fn tick(args: &Args, sequence: u64, now_ns: i64, elapsed_s: f64, out: &mut Vec<u8>) {
     let price = 100.0 + (sequence % 997) as f64 / 100.0;
+    if args.payload == Payload::Trade {
+        let name = name(instrument(args, sequence));
+        let _ = write!(
+            out,
+            "{{\"tradeId\":\"{sequence:032x}\",\"instrumentId\":\"{name}\",\"price\":{price},\"volume\":\"{sequence}\",\
+             \"timestampNs\":\"{now_ns}\",\"status\":\"VALID\",\"vwap20m\":{price}}}"
+        );
+        return;
+    }
     let slow = args.slow_every > 0 && sequence.is_multiple_of(args.slow_every) && elapsed_s >= args.slow_after;
     let _ = if slow {
         write!(out, "{{\"instrumentId\":\"{}\"", args.apart)
