@@ -32,8 +32,12 @@ def open_trades(config: Config) -> "TradeSource":
 
         return GrpcTrades(target_of(url))
     if config.follow and isinstance(url, urls.Kafka):
-        from tickcast.follower.kafka import KafkaTrades  # noqa: PLC0415 (an extra)
-
+        try:
+            from tickcast.follower.kafka import KafkaTrades  # noqa: PLC0415 (an extra)
+        except ImportError as error:
+            raise ConfigError(
+                f"source: kafka:// needs an optional part: pip install 'tickcast[kafka]' ({error})"
+            ) from None
         return KafkaTrades(url, config.kafka_options)
     if config.follow and isinstance(url, urls.JetStream):
         from tickcast.follower.jetstream import JetStreamTrades  # noqa: PLC0415 (as the others)

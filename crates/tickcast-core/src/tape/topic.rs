@@ -116,8 +116,8 @@ impl TapeWriter {
         let mut values = vec![f64::NAN; names.len()];
         let mut rule_set = None;
         self.stage.clear();
-        for at in arrived.written..fresh.len() {
-            let judged_by = arrived.batch.rows[fresh[at] as usize].rule_set;
+        for (at, &row) in fresh.iter().enumerate().skip(arrived.written) {
+            let judged_by = arrived.batch.rows[row as usize].rule_set;
             if rule_set != Some(judged_by) || self.is_staged_full() {
                 self.write_staged(&[])?;
                 self.stage.clear();
@@ -125,7 +125,7 @@ impl TapeWriter {
                 self.tell_rule_set(arrived.batch.rule_sets.get(judged_by));
                 rule_set = Some(judged_by);
             }
-            let entry = arrived.entry(fresh[at], &places, &mut values);
+            let entry = arrived.entry(row, &places, &mut values);
             self.stage_one(&Followed { seq: 0, rule_set: u16::MAX, entry }, now_ns());
         }
         self.write_staged(&arrived.positions)?;
