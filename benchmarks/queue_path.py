@@ -58,7 +58,7 @@ WORDS = {
     "batch": "(c) batches by hand: `consume`, NumPy, msgspec",
 }
 RATES = {"many": (1_000, 10_000, 50_000, 100_000, 200_000), "single": (1_000, 5_000, 20_000, 50_000)}
-RATE_S, LATENCY_S = 6.0, 8.0
+RATE_S, LATENCY_S = 5.0, 8.0
 RESULTS = HERE / "results" / "queue_path.md"
 EMPTY = """# The whole path of a queue
 
@@ -316,37 +316,44 @@ def paced(bench, form, rate, seconds, options=""):
         return used, sent / passed, counter.ages_ms
 
 
+FORMS = {
+    "single": "One tick a message, JSON out, a message a trade",
+    "many": f"{MANY} ticks a message, `ValidatedTradeBatch` out",
+}
+
+
 def compare(bench, runs, scale):
-    """Return the table of all contenders."""
-    lines = []
-    for form, words in (
-        ("single", "one tick a message, JSON out, a message a trade"),
-        ("many", f"{MANY} ticks a message, `ValidatedTradeBatch` out"),
-    ):
-        found = {who: [] for who in WORDS}
-        for _ in range(runs):
+    """Yield the tables of all contenders, after every run."""
+    found = {form: {who: [] for who in WORDS} for form in FORMS}
+    for _ in range(runs):
+        for form in FORMS:
             for who in WORDS:
-                found[who].append(measure(bench, who, form, scale))
-                print(form, who, *(f"{value:,.0f}" for value in found[who][-1]), flush=True)
-        ours = [cpu for cpu, _ in found["tickcast"]]
-        lines += [
-            "",
-            f"## {words[0].upper()}{words[1:]}",
-            "",
-            "| | ticks per CPU-second | ticks/s | tickcast against it, per CPU-second (each run) |",
-            "|---|---:|---:|---:|",
-        ]
-        for who, name in WORDS.items():
-            cpu, wall = (statistics.median(run[k] for run in found[who]) for k in (0, 1))
-            ratios = [a / b for a, (b, _) in zip(ours, found[who], strict=True)]
-            each = ", ".join(f"{ratio:.1f}" for ratio in ratios)
-            ratio = "" if who == "tickcast" else f"**{statistics.median(ratios):.1f}×** ({each})"
-            lines.append(f"| {name} | {cpu:,.0f} | {wall:,.0f} | {ratio} |")
+                found[form][who].append(measure(bench, who, form, scale))
+                print(form, who, *(f"{value:,.0f}" for value in found[form][who][-1]), flush=True)
+        yield [line for form, words in FORMS.items() for line in table(words, found[form])]
+
+
+def table(words, found):
+    """Return the table of what was found of each contender: ticks per CPU-second and per second, of each run."""
+    ours = [cpu for cpu, _ in found["tickcast"]]
+    lines = [
+        "",
+        f"## {words}",
+        "",
+        "| | ticks per CPU-second | ticks/s | tickcast against it, per CPU-second (each run) |",
+        "|---|---:|---:|---:|",
+    ]
+    for who, name in WORDS.items():
+        cpu, wall = (statistics.median(run[k] for run in found[who]) for k in (0, 1))
+        ratios = [a / b for a, (b, _) in zip(ours, found[who], strict=True)]
+        each = ", ".join(f"{ratio:.1f}" for ratio in ratios)
+        ratio = "" if who == "tickcast" else f"**{statistics.median(ratios):.1f}×** ({each})"
+        lines.append(f"| {name} | {cpu:,.0f} | {wall:,.0f} | {ratio} |")
     return lines
 
 
 def rates(bench):
-    """Return the table of what tickcast costs by rate."""
+    """Yield the table of what tickcast costs by rate, after every row."""
     lines = [
         "",
         "## How cost grows",
@@ -362,7 +369,7 @@ def rates(bench):
             size = MANY if form == "many" else 1
             lines.append(f"| {rate:,} | {size} | {sent:,.0f} | {used:.2f} | {used / sent * 1e6:.1f} |")
             print(lines[-1], flush=True)
-    return lines
+            yield lines
 
 
 def follow(bench, form, scale):
@@ -401,7 +408,7 @@ def wait_for_head(run_dir, head, timeout_s=120.0):
 
 
 def followers(bench, runs, scale):
-    """Return the table of what following costs."""
+    """Yield the table of what following costs, after every row."""
     lines = [
         "",
         "## What a gateway's follower costs",
@@ -415,11 +422,11 @@ def followers(bench, runs, scale):
         found = [follow(bench, form, scale) for _ in range(runs)]
         lines.append(f"| {words} | {statistics.median(found):,.0f} ({', '.join(f'{one:,.0f}' for one in found)}) |")
         print(lines[-1], flush=True)
-    return lines
+        yield lines
 
 
 def latency(bench, runs):
-    """Return the table of what exactly_once adds."""
+    """Yield the table of what exactly_once adds, after every row."""
     lines = [
         "",
         "## What exactly_once adds",
@@ -438,7 +445,7 @@ def latency(bench, runs):
         each = ", ".join(f"{run[1]:.1f}" for run in found)
         lines.append(f"| {words} | {p50:.1f} | {p99:.1f} ({each}) |")
         print(lines[-1], flush=True)
-    return lines
+        yield lines
 
 
 def main():
@@ -459,16 +466,15 @@ def main():
             "latency": lambda: latency(bench, args.runs),
         }
         for name in [args.only] if args.only else parts:
-            found = "\n".join(parts[name]()).strip()
-            print(found, flush=True)
-            if args.write:
-                write(name, f"{conditions(args.runs)}\n\n{found}")
+            for lines in parts[name]():
+                if args.write:
+                    write(name, f"{conditions()}\n\n" + "\n".join(lines).strip())
 
 
-def conditions(runs):
+def conditions():
     return (
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()}), CPython "
-        f"{platform.python_version()}, confluent-kafka {version('confluent-kafka')}, {QUIX}; median of {runs} runs."
+        f"{platform.python_version()}, confluent-kafka {version('confluent-kafka')}, {QUIX}; medians."
     )
 
 
