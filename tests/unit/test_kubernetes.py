@@ -69,7 +69,8 @@ def test_commands_and_variables_are_those_of_tickcast(monkeypatch: pytest.Monkey
     assert processor.grpc.port == 50_051
     assert gateway.web.host == "0.0.0.0"
     assert gateway.web.auth_token == "secret"
-    assert processor.tape.bytes == gateway.tape.bytes == 2**30
+    assert (processor.tape.bytes, gateway.tape.bytes) == (4 * 2**30, 8 * 2**30)
+    assert processor.window.hold == "25m"
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
