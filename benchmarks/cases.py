@@ -96,7 +96,7 @@ def measure(binary: Path, args: Namespace, clients: int, rate: float, load: tupl
             seconds=args.seconds,
             source="nats",
             with_broker=False,
-            pin=not args.unpinned,
+            unpinned=args.unpinned,
             serve=[],
             load=["--poll-us", "500", *load],
         ),

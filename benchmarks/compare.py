@@ -8,7 +8,7 @@ series ends where a server no longer holds it. Bounded to about 12 minutes; `--f
 ten seconds each and the median of three, in about two hours. `--only` measures some, `--keep` keeps what was measured
 of the others before. `--write` writes results/compare.md, compare.json and the plots.
 
-Every server shares the cores with nats-server and load client; nothing is pinned.
+Every server shares the cores with nats-server and load client, each as it comes by default.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from contenders import CONTENDERS, Contender, Running, missing
 from fanout import HERE, SUBJECT, load_client
 
 RESULTS = HERE / "results"
-RATES = (100, 250, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+RATES = (100, 250, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 50_000)
 SLOW_RATES = (50, 20)
 """For those that don't hold the first rate."""
 CLIENTS = (100, 2_000, 5_000)

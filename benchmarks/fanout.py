@@ -33,7 +33,7 @@ from fixtures.nats import NatsServer  # noqa: E402 (the path has to be set first
 from fixtures.serving import children  # noqa: E402
 
 SUBJECT = "ticks"
-PINNED = "the gateway keeps to one core (`web.pin`), nothing else is pinned"
+PINNED = "the gateway keeps to one core (`web.pin`, the default), nothing else is pinned"
 SOURCES = {"jetstream": "JetStream", "nats": "core NATS"}
 RULES = """
 import tickcast as tc
@@ -87,7 +87,7 @@ def served(
     rules: str = "bench_rules:rules",
     extra: tuple[str, ...] = (),
     source: str | None = None,
-    pin: bool = False,
+    pin: bool = True,
 ):
     """Run `tickcast serve`, by default on the stream that `make_stream` made, and yield (pid, host:port)."""
     (folder / "bench_rules.py").write_text(RULES)
@@ -95,7 +95,7 @@ def served(
     command += ["--source", source or f"jetstream://{nats_url.removeprefix('nats://')}/{SUBJECT}?stream=TICKS"]
     command += ["--rules", rules, "--run-dir", str(folder / "run"), "--grpc-port", "0", *extra]
     command += ["--port", str(quiet_port())]
-    env = os.environ | ({"TICKCAST_WEB_PIN": "true"} if pin else {})
+    env = os.environ | ({} if pin else {"TICKCAST_WEB_PIN": "false"})
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=folder, env=env)
     try:
@@ -133,7 +133,10 @@ def one_run(binary: Path, args: argparse.Namespace) -> dict:
         if args.source == "jetstream":
             asyncio.run(make_stream(server.url))
         source = None if args.source == "jetstream" else f"{server.url}/{SUBJECT}"
-        with served(server.url, folder, source=source, pin=args.pin, extra=tuple(args.serve)) as (pid, address):
+        with served(server.url, folder, source=source, pin=not args.unpinned, extra=tuple(args.serve)) as (
+            pid,
+            address,
+        ):
             command = [str(binary), address, "--nats", server.url.removeprefix("nats://"), "--subject", SUBJECT]
             command += ["--clients", str(args.clients), "--rate", str(args.rate), "--seconds", str(args.seconds)]
             command += ["--pid", f"{pid},{server.pid}" if args.with_broker else str(pid), *args.load]
@@ -177,11 +180,11 @@ def table(args: argparse.Namespace, runs: list[dict]) -> str:
         "",
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({cpu}), Python {platform.python_version()}, "
         f"granian {version('granian')}, tickcast {version('tickcast')}; broker, processor, rule worker, gateway and "
-        f"load client share the cores, {PINNED if args.pin else 'nothing is pinned'}. "
+        f"load client share the cores, {'nothing is pinned' if args.unpinned else PINNED}. "
         f"Source: {SOURCES[args.source]}, JSON. Rules: two trivial vectorised checks in a worker.",
         "",
         f"`python benchmarks/fanout.py --clients {args.clients} --rate {args.rate:g} --seconds {args.seconds:g} "
-        f"{'--pin ' if args.pin else ''}{'--source nats ' if args.source == 'nats' else ''}"
+        f"{'--unpinned ' if args.unpinned else ''}{'--source nats ' if args.source == 'nats' else ''}"
         f"{' '.join(args.load)}`",
         "",
         "| run | deliveries/s | missing | doubled or reordered | p50 ms | p99 ms | p99.9 ms | max ms | server CPU-s "
@@ -217,7 +220,7 @@ def main() -> None:
     options.add_argument("--source", choices=SOURCES, default="jetstream")
     options.add_argument("--with-broker", action="store_true", help="count the broker's CPU time too")
     options.add_argument("--raw", action="store_true", help="print what the load client says of each run")
-    options.add_argument("--pin", action="store_true", help=PINNED)
+    options.add_argument("--unpinned", action="store_true", help="without `web.pin`")
     options.add_argument("--write", action="store_true")
     args, args.load = options.parse_known_args()
     args.serve = []
@@ -228,7 +231,7 @@ def main() -> None:
     report = table(args, runs)
     print(report)
     if args.write:
-        path = HERE / "results" / f"fanout_{args.clients}x{args.rate:g}{'_pinned' if args.pin else ''}.md"
+        path = HERE / "results" / f"fanout_{args.clients}x{args.rate:g}{'_unpinned' if args.unpinned else ''}.md"
         path.parent.mkdir(exist_ok=True)
         path.write_text(report)
 

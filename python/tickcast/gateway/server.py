@@ -12,12 +12,11 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-
-from tickcast.rundir import Lock, RunDir
 
 __all__ = ["Farewell", "die_with_parent", "keep_to_one_core"]
 
@@ -34,22 +33,28 @@ def die_with_parent() -> None:
         os._exit(1)
 
 
-def keep_to_one_core(run: RunDir) -> Lock | None:
-    """Keep all threads of this process, and those to come, on a core that no other worker of the directory keeps to.
+def keep_to_one_core() -> socket.socket | None:
+    """Keep all threads of this process, and those to come, on a core that no other worker on this machine keeps to.
 
     A frame goes through three threads: the pump, Granian's network, and one that notes that it was sent. Spread over
     cores they wake one another for each frame; on one they wake for each cohort.
 
     Returns:
-        What holds the core as long as it is kept; None: all are taken, and nothing was done.
+        What claims the core until it is closed; None: all are taken, or there is but one, and nothing was done.
     """
-    for core in sorted(os.sched_getaffinity(0), reverse=True):
-        lock = Lock.acquire(run.path / f"core-{core}.lock", patience_s=0)
-        if lock is not None:
-            for thread in Path("/proc/self/task").iterdir():
-                with contextlib.suppress(ProcessLookupError):
-                    os.sched_setaffinity(int(thread.name), {core})
-            return lock
+    cores = sorted(os.sched_getaffinity(0), reverse=True) if sys.platform.startswith("linux") else []
+    for core in cores if len(cores) > 1 else []:
+        # An abstract name needs no file, and the kernel frees it with the process, however that ends.
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0tickcast-core-{core}")
+        except OSError:
+            claim.close()
+            continue
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), {core})
+        return claim
     return None
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib import metadata
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tickcast._core import Pump, TapeReader
 from tickcast.config import Config
@@ -21,7 +21,10 @@ from tickcast.gateway.control import Control
 from tickcast.gateway.metrics import Metrics
 from tickcast.gateway.server import keep_to_one_core
 from tickcast.gateway.session import Left, Session
-from tickcast.rundir import Lock, RunDir
+from tickcast.rundir import RunDir
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = ["Worker"]
 
@@ -52,7 +55,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._tape: TapeReader | None = None
         self._keeper: _Keeper | None = None
-        self._core: Lock | None = None
+        self._core: socket.socket | None = None
 
     async def start(self) -> None:
         """Bring everything up; needs a running event loop."""
@@ -60,7 +63,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         web = self.config.web
         if web.pin:
-            self._core = keep_to_one_core(self.run)
+            self._core = keep_to_one_core()
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         loop.add_reader(self._event_fd, self._on_left)
         self.pump = Pump(
@@ -142,7 +145,7 @@ class Worker:
         asyncio.get_running_loop().remove_reader(self._event_fd)
         os.close(self._event_fd)
         if self._core is not None:
-            self._core.release()
+            self._core.close()
 
     def _on_left(self) -> None:
         with contextlib.suppress(BlockingIOError):
