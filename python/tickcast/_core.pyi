@@ -558,22 +558,50 @@ class TapeFeed:
             TapeError: There is none of this version.
         """
     def frame(
-        self, filter: TapeFilter, from_seq: int, known: tuple[int, int], max_trades: int, max_bytes: int
-    ) -> tuple[str, int, bytes | None, int, tuple[int, int]]:
+        self, filter: TapeFilter, seq: int, from_seq: int, known: tuple[int, int], max_trades: int, max_bytes: int
+    ) -> tuple[str, int, bytes | None, tuple[int, int]]:
         """Make the message ``tickcast.v1.Frame`` of what a filter wants from ``from_seq`` on.
 
         Args:
             filter: What is wanted.
-            from_seq: First sequence covered.
+            seq: First sequence covered; those before ``from_seq`` were looked at already, and not wanted.
+            from_seq: First sequence to look at.
             known: How many instruments and reasons the receiver knows.
-            max_trades: Most sequences covered.
+            max_trades: Most sequences looked at.
             max_bytes: Most bytes, unless a single trade takes more.
 
         Returns:
-            ``("frame", to, message, trades, known)``: covers up to ``to``; None for the message where nothing of it
-            is wanted. ``("overrun", oldest, …)`` where the tape no longer has ``from_seq``, ``("hole", to, …)`` where
-            it never had what lies up to ``to``.
+            ``("frame", to, message, known)``: covers up to ``to``; None for the message where nothing of it is wanted.
+            ``("overrun", oldest, …)`` where the tape no longer has ``from_seq``, ``("hole", to, …)`` where it never had
+            what lies up to ``to``.
         """
+    def newest(
+        self,
+        filter: TapeFilter,
+        seq: int,
+        from_seq: int,
+        known: tuple[int, int],
+        mark: tuple[int, int] | None,
+        max_trades: int,
+    ) -> tuple[str, int, bytes | None, tuple[int, int], tuple[int, int] | None]:
+        """Make the message of the newest trade of each instrument only; it says how many were left out for newer ones.
+
+        Args:
+            filter: What is wanted.
+            seq: First sequence covered.
+            from_seq: First sequence to look at.
+            known: How many instruments and reasons the receiver knows.
+            mark: What was returned with the frame before: it gets all up to where `advance_board` has been. None, or of
+                an earlier `begin_board`: it gets what is on the tape.
+            max_trades: Most sequences of the tape looked at.
+
+        Returns:
+            As `frame`, and the receiver's mark, None where it has none yet.
+        """
+    def begin_board(self) -> None:
+        """Begin to take in for `newest` what comes from now on; marks of before hold no more."""
+    def advance_board(self) -> int:
+        """Take in what has come, and return up to which sequence."""
     def json(
         self, filter: TapeFilter, seq: int, from_seq: int, max_trades: int, max_bytes: int
     ) -> tuple[str, int, bytes | None]:

@@ -93,6 +93,24 @@ async def test_batches_have_columns_of_numpy_and_arrow(server: str, feed: Feed) 
     assert record.column("status").to_pylist()[8:10] == ["VALID", "INVALID"]
 
 
+async def test_latest_gives_the_newest_and_counts_what_it_leaves_out(server: str, feed: Feed) -> None:
+    head = feed.add(3_000)
+    subscription = tickcast.client.subscribe(server, from_seq=1, mode="latest", max_rate_hz=20)
+    async with asyncio.timeout(30), aclosing(subscription.batches()) as batches:
+        came, conflated, covered = 0, 0, 0
+        while covered < head:
+            batch = await anext(batches)
+            assert isinstance(batch, Batch)
+            assert (batch.first_seq, len(set(batch.instrument_id))) == (covered + 1, len(batch))
+            came, conflated, covered = came + len(batch), conflated + batch.conflated, batch.last_seq
+    assert batch.seq.tolist() == list(range(2_996, 3_001))
+    assert (came + conflated, subscription.place) == (head, Place(epoch=feed.writer.epoch, next_seq=head + 1))
+    with pytest.raises(ConfigError, match="mode: must be"):
+        tickcast.client.subscribe(server, mode="newest")
+    with pytest.raises(ConfigError, match="max_rate_hz: must be"):
+        tickcast.client.subscribe(server, max_rate_hz=0)
+
+
 async def test_snapshot_and_status_are_events(server: str, feed: Feed) -> None:
     feed.add(30)
     got = []

@@ -44,6 +44,7 @@ class Reader:
         self.names = FrameNames([], [])
         self.hello = pb.Hello()
         self.kinds: list[str] = []
+        self.raw: list[bytes] = []
 
     async def __aenter__(self) -> "Reader":
         await self._link.__aenter__()
@@ -59,6 +60,7 @@ class Reader:
         async with asyncio.timeout(20):
             while True:
                 frame = await anext(self.frames)
+                self.raw.append(frame.SerializeToString())
                 kind = frame.WhichOneof("content")
                 self.kinds.append(kind)
                 if kind == "hello":
@@ -145,6 +147,148 @@ async def test_filters_leave_out_and_ranges_still_follow_one_another(server: Tap
             pass
         feed.writer.append([("NEW", 1.0, 151, 1, 1, None, 1.0, [], 0)], 1)
         assert await none.seqs(1) == [151]
+
+
+async def test_ranges_of_a_sparse_subscription_follow_one_another(server: TapeServer, feed: Feed) -> None:
+    """Trades that are not wanted are told by the range of the next frame, or by a heartbeat: nothing is left untold."""
+    async with (
+        Reader(server, instruments=["SYM3"], snapshot=False) as reader,
+        Reader(server, snapshot=False) as everything,
+    ):
+        await reader.next("status")
+        await everything.next("status")
+        for n in range(1, 41):
+            feed.add(1)
+            assert await everything.seqs(1) == [n]  # so that the server looks between any two
+        assert await reader.seqs(8) == list(range(3, 41, 5))
+
+
+class Conflated(Reader):
+    """A subscriber of the newest trades, who sees to it that every range adds up."""
+
+    covered = 0
+    conflated = 0
+    came = 0
+
+    async def until(self, seq: int) -> dict[str, tuple[int, float]]:
+        """Read until everything up to a sequence is covered; return sequence and price of each instrument's newest."""
+        newest: dict[str, tuple[int, float]] = {}
+        while self.covered < seq:
+            frame = await self.next("trades", "gap", "heartbeat", "subscribed")
+            match frame.WhichOneof("content"):
+                case "subscribed":
+                    assert frame.subscribed.mode == pb.MODE_LATEST
+                    self.covered = frame.subscribed.from_seq - 1
+                case "heartbeat":
+                    assert frame.heartbeat.seq >= self.covered
+                    self.covered = frame.heartbeat.seq
+                case "gap":
+                    assert getattr(frame.gap, "from") == self.covered + 1
+                    self.covered = frame.gap.to
+                case _:
+                    self._take(self.names.columns(frame.trades), newest)
+        return newest
+
+    def _take(self, columns: dict, newest: dict[str, tuple[int, float]]) -> None:
+        seqs = memoryview(columns["seqs"]).cast("Q").tolist()
+        assert columns["seq"] == self.covered + 1
+        assert self.covered < seqs[0] <= seqs[-1] <= columns["to_seq"]
+        assert len(set(columns["instrument_id"])) == len(seqs)
+        self.covered = columns["to_seq"]
+        self.conflated += columns["conflated"]
+        self.came += len(seqs)
+        prices = memoryview(columns["price"]).cast("d")
+        newest |= zip(columns["instrument_id"], zip(seqs, prices, strict=True), strict=True)
+
+
+@pytest.mark.parametrize("rate", [None, 10.0])
+async def test_latest_gives_the_newest_of_each_instrument_and_counts_the_rest(
+    server: TapeServer, feed: Feed, rate: float | None
+) -> None:
+    wish = {"mode": pb.MODE_LATEST, "snapshot": False} | ({} if rate is None else {"max_rate_hz": rate})
+    async with (
+        Conflated(server, **wish) as everything,
+        Conflated(server, instruments=["SYM1"], status=[pb.STATUS_VALID], **wish) as one,
+    ):
+        for reader in (everything, one):
+            await reader.next("status")
+            reader.covered = 0
+        tape = server.service.tape()
+        with feed.running(4_000):
+            async with asyncio.timeout(20):
+                while tape.head < 4_000:
+                    await asyncio.sleep(0.01)
+        head = feed.writer.head
+        newest = await everything.until(head)
+        assert newest.keys() == {f"SYM{n}" for n in range(5)}
+        assert sorted(seq for seq, _ in newest.values()) == list(range(head - 4, head + 1))
+        assert everything.came + everything.conflated == head
+        assert everything.conflated > everything.came
+        await one.until(head)
+        # SYM1 is every fifth from the first on, and none of them is a tenth, which are INVALID.
+        assert one.came + one.conflated == len(range(1, head + 1, 5))
+        if rate is not None:  # a second of trades, and what came while all was read
+            assert everything.kinds.count("trades") < 20
+
+
+async def test_latest_resumes_by_conflating_what_was_missed(server: TapeServer, feed: Feed) -> None:
+    head = feed.add(3_000)
+    async with Conflated(server, mode=pb.MODE_LATEST, from_seq=101) as reader:
+        await reader.until(head)
+        assert reader.kinds.count("trades") == 1
+        assert (reader.came, reader.conflated) == (5, head - 100 - 5)
+        head = feed.add(100)
+        await reader.until(head)
+        assert (reader.came, reader.conflated) == (10, head - 100 - 10)
+
+
+async def test_streams_of_one_conflating_subscription_get_the_same_bytes(server: TapeServer, feed: Feed) -> None:
+    readers = [Conflated(server, mode=pb.MODE_LATEST, snapshot=False) for _ in range(10)]
+    for reader in readers:
+        await reader.__aenter__()
+        await reader.next("status")
+    for _ in range(5):
+        head = feed.add(50)
+        for reader in readers:
+            await reader.until(head)
+    frames = [[raw for raw in reader.raw if pb.Frame.FromString(raw).HasField("trades")] for reader in readers]
+    for reader in readers:
+        await reader.__aexit__()
+    # The first frame of each begins where it came in; then all stand at the same place.
+    assert all(own[-4:] == frames[0][-4:] for own in frames)
+
+
+async def test_conflating_subscriber_that_reads_slowly_skips_what_is_old(feed: Feed, run_dir: Path) -> None:
+    async with (
+        TapeServer(run_dir, heartbeat_s=0.1, stall_s=60.0) as server,
+        Reader(server, snapshot=False) as well,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        await well.next("status")
+        request = pb.SubscribeRequest(mode=pb.MODE_LATEST, snapshot=False)
+        call = channel.unary_stream("/tickcast.v1.Tape/Subscribe")(request.SerializeToString())
+        await call.initial_metadata()
+        # Once around the tape and more, a frame at a time: what waits in the transport is all that is ever old.
+        written = 0
+        while written < 12 * MIB:
+            written += await give(feed, well, "x" * 2_000)
+        begun, covered, trades, conflated = 0, 0, 0, 0
+        names = FrameNames([], [])
+        async with asyncio.timeout(30):
+            while covered < feed.writer.head:
+                frame = pb.Frame.FromString(await call.read())
+                assert not frame.HasField("gap")
+                if frame.HasField("hello"):
+                    names = FrameNames(list(frame.hello.instruments), list(frame.hello.reasons))
+                elif frame.HasField("subscribed"):
+                    begun = covered = frame.subscribed.from_seq - 1
+                elif frame.HasField("trades"):
+                    columns = names.columns(frame.trades)
+                    assert columns["seq"] == covered + 1
+                    covered = columns["to_seq"]
+                    trades += len(columns["instrument_id"])
+                    conflated += columns["conflated"]
+        assert trades + conflated == feed.writer.head - begun
 
 
 async def test_why_and_stages_come_along_where_asked_for(server: TapeServer, feed: Feed) -> None:

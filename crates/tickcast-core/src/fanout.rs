@@ -16,7 +16,7 @@ mod frame;
 mod message;
 mod subscription;
 
-pub use board::Board;
+pub use board::{Board, OnBoard, Since};
 pub use deflate::{DEFLATE_MAGIC, deflate};
 pub use frame::{AGE_BUCKETS_MS, Ages, Block, Frame, Pick};
 pub use message::{Granted, Hello, bye, error, gap, heartbeat, snapshot, status, subscribed};

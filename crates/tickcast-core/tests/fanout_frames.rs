@@ -105,24 +105,30 @@ proptest! {
         places.extend([begun.min(count), count]);
         places.sort_unstable();
         let mut board = Board::new(places[0]);
-        let (mut run, mut rows, mut wanted_before) = (Run::default(), Vec::new(), 0);
+        let (mut run, mut rows) = (Run::default(), Vec::new());
         for step in places.windows(2) {
             let (covered, to) = (step[0], step[1]);
+            let place = board.place(&filter, covered);
             tape.read(covered + 1, to, &mut run);
             board.take_in(&run, &dictionary);
             prop_assert_eq!(board.head(), to);
             let mut block = Block::new(&run);
             let wanted = block.select_newest(&filter, &dictionary, &mut rows);
             let from_tape: Vec<u64> = rows.iter().map(|&row| run.get(row as usize).seq()).collect();
-            let newest = board.newest(&filter, covered);
-            prop_assert_eq!(newest.iter().map(|r| r.seq()).collect::<Vec<_>>(), from_tape);
-            prop_assert_eq!(board.wanted(&filter) - wanted_before, wanted);
-            wanted_before = board.wanted(&filter);
-            for record in &newest {
+            let since = place.and_then(|place| board.since(&filter, covered, place));
+            prop_assert!(since.is_some());
+            let Some(since) = since else { continue };
+            prop_assert_eq!(since.records.iter().map(|r| r.seq()).collect::<Vec<_>>(), from_tape);
+            prop_assert_eq!((since.to_seq, since.conflated), (to, wanted - rows.len() as u64));
+            prop_assert_eq!(board.place(&filter, to), Some(since.now));
+            for record in &since.records {
                 let seq = record.seq() as usize;
                 prop_assert_eq!(record.json(), samples[seq - 1].json());
             }
         }
+        let before = board.place(&filter, board.head());
+        board.restart(board.head());
+        prop_assert!(before.is_none_or(|place| board.since(&filter, board.head(), place).is_none()));
     }
 
     #[test]

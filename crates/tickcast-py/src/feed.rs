@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tickcast_core::Status;
-use tickcast_core::fanout::{self, Block, Dictionary, Filter, Pick, Subscription, binary};
+use tickcast_core::fanout::{self, Block, Board, Dictionary, Filter, OnBoard, Pick, Since, Subscription, binary};
 use tickcast_core::tape::{self, Read, Record, Run};
 
 /// Number of the field `trades` of `tickcast.v1.Frame`, with its wire type.
@@ -51,10 +51,22 @@ struct Workshop {
     dictionary: Dictionary,
     run: Run,
     rows: Vec<u32>,
+    board: Board,
 }
 
 /// How many instruments and reasons a receiver knows.
 type KnownTuple = (u32, u32);
+/// Where a receiver stands on the board: its life, and how many trades were wanted until then.
+type MarkTuple = (u32, u64);
+
+/// Where a receiver stands.
+struct Place {
+    /// First sequence that its next frame covers.
+    seq: u64,
+    /// First sequence to look at: none of those before is wanted.
+    from: u64,
+    known: KnownTuple,
+}
 
 /// Frames of a tape.
 #[pyclass(frozen, module = "tickcast._core")]
@@ -65,7 +77,7 @@ struct TapeFeed {
 
 /// What a look at the tape gave.
 enum Look {
-    Frame { to_seq: u64, trades: u32, body: Option<Vec<u8>>, known: KnownTuple },
+    Frame { to_seq: u64, body: Option<Vec<u8>>, known: KnownTuple, mark: Option<MarkTuple> },
     Overrun { oldest: u64 },
     Hole { to: u64 },
 }
@@ -78,25 +90,70 @@ impl TapeFeed {
         Ok(TapeFeed { tape, workshop: Mutex::default() })
     }
 
-    /// Returns the frame from `from_seq` on: ("frame", last sequence covered, message or None, trades, known), or
+    /// Returns the frame that covers `seq` on: ("frame", last sequence covered, message or None, known), or
     /// ("overrun", oldest, …), or ("hole", last of it, …).
     #[allow(clippy::type_complexity, reason = "a tuple for Python")]
+    #[pyo3(signature = (filter, seq, from_seq, known, max_trades, max_bytes))]
+    #[allow(clippy::too_many_arguments, reason = "a receiver's place and its limits")]
     fn frame<'py>(
         &self,
         py: Python<'py>,
         filter: &TapeFilter,
+        seq: u64,
         from_seq: u64,
         known: KnownTuple,
         max_trades: u64,
         max_bytes: usize,
-    ) -> (&'static str, u64, Option<Bound<'py, PyBytes>>, u32, KnownTuple) {
-        match py.detach(|| self.look(filter, from_seq, known, max_trades, max_bytes)) {
-            Look::Frame { to_seq, trades, body, known } => {
-                ("frame", to_seq, body.map(|body| PyBytes::new(py, &body)), trades, known)
+    ) -> (&'static str, u64, Option<Bound<'py, PyBytes>>, KnownTuple) {
+        let place = Place { seq, from: from_seq.max(1), known };
+        match py.detach(|| self.look(filter, &place, max_trades, max_bytes)) {
+            Look::Frame { to_seq, body, known, .. } => {
+                ("frame", to_seq, body.map(|body| PyBytes::new(py, &body)), known)
             }
-            Look::Overrun { oldest } => ("overrun", oldest, None, 0, known),
-            Look::Hole { to } => ("hole", to, None, 0, known),
+            Look::Overrun { oldest } => ("overrun", oldest, None, known),
+            Look::Hole { to } => ("hole", to, None, known),
         }
+    }
+
+    /// Returns the same with the newest trade of each instrument only, and where its receiver stands on the board then;
+    /// one that stands there already gets all up to the board's head, another at most `max_trades` of the tape.
+    #[allow(clippy::type_complexity, reason = "a tuple for Python")]
+    #[pyo3(signature = (filter, seq, from_seq, known, mark, max_trades))]
+    #[allow(clippy::too_many_arguments, reason = "a receiver's place and its limits")]
+    fn newest<'py>(
+        &self,
+        py: Python<'py>,
+        filter: &TapeFilter,
+        seq: u64,
+        from_seq: u64,
+        known: KnownTuple,
+        mark: Option<MarkTuple>,
+        max_trades: u64,
+    ) -> (&'static str, u64, Option<Bound<'py, PyBytes>>, KnownTuple, Option<MarkTuple>) {
+        let place = Place { seq, from: from_seq.max(1), known };
+        match py.detach(|| self.look_for_newest(filter, &place, mark, max_trades)) {
+            Look::Frame { to_seq, body, known, mark } => {
+                ("frame", to_seq, body.map(|body| PyBytes::new(py, &body)), known, mark)
+            }
+            Look::Overrun { oldest } => ("overrun", oldest, None, known, None),
+            Look::Hole { to } => ("hole", to, None, known, None),
+        }
+    }
+
+    /// Begins to take in for `newest` what comes from now on.
+    fn begin_board(&self) {
+        let head = self.tape.head();
+        self.workshop.lock().unwrap_or_else(PoisonError::into_inner).board.restart(head);
+    }
+
+    /// Takes in what has come; returns up to where.
+    fn advance_board(&self, py: Python<'_>) -> u64 {
+        py.detach(|| {
+            let mut workshop = self.workshop.lock().unwrap_or_else(PoisonError::into_inner);
+            let Workshop { dictionary, run, board, .. } = &mut *workshop;
+            board.advance(&self.tape, dictionary, self.tape.head(), run);
+            board.head()
+        })
     }
 
     /// Returns the newest VALID trades as a binary frame, as of which sequence, and what its receiver knows then.
@@ -205,12 +262,14 @@ impl TapeFeed {
 impl TapeFeed {
     fn look_for_json(&self, filter: &TapeFilter, seq: u64, from: u64, max_trades: u64, max_bytes: usize) -> Look {
         let mut workshop = self.workshop.lock().unwrap_or_else(PoisonError::into_inner);
-        let Workshop { dictionary, run, rows } = &mut *workshop;
+        let Workshop { dictionary, run, rows, .. } = &mut *workshop;
         let from = from.max(1);
         match self.tape.read(from, from.saturating_add(max_trades.max(1) - 1), run) {
             Read::Overrun { oldest } => return Look::Overrun { oldest },
             Read::Hole { to } => return Look::Hole { to },
-            Read::Done { to } if to < from => return Look::Frame { to_seq: to, trades: 0, body: None, known: (0, 0) },
+            Read::Done { to } if to < from => {
+                return Look::Frame { to_seq: to, body: None, known: (0, 0), mark: None };
+            }
             Read::Done { .. } => {}
         }
         dictionary.follow(&self.tape);
@@ -221,18 +280,14 @@ impl TapeFeed {
         let pick = Pick { stages: filter.stages, ..Pick::rows(rows) };
         let frame = block.frame(seq.min(from), &pick, max_bytes, now_ns());
         let body = (frame.trades > 0).then_some(frame.body);
-        Look::Frame { to_seq: frame.to_seq, trades: frame.trades, body, known: (0, 0) }
+        Look::Frame { to_seq: frame.to_seq, body, known: (0, 0), mark: None }
     }
 
-    fn look(&self, filter: &TapeFilter, from: u64, known: KnownTuple, max_trades: u64, max_bytes: usize) -> Look {
+    fn look(&self, filter: &TapeFilter, place: &Place, max_trades: u64, max_bytes: usize) -> Look {
         let mut workshop = self.workshop.lock().unwrap_or_else(PoisonError::into_inner);
-        let Workshop { dictionary, run, rows } = &mut *workshop;
-        let from = from.max(1);
-        match self.tape.read(from, from.saturating_add(max_trades.max(1) - 1), run) {
-            Read::Overrun { oldest } => return Look::Overrun { oldest },
-            Read::Hole { to } => return Look::Hole { to },
-            Read::Done { to } if to < from => return Look::Frame { to_seq: to, trades: 0, body: None, known },
-            Read::Done { .. } => {}
+        let Workshop { dictionary, run, rows, .. } = &mut *workshop;
+        if let Err(look) = self.read(place, max_trades, run) {
+            return look;
         }
         // After the read: it holds every code of the run.
         dictionary.follow(&self.tape);
@@ -240,17 +295,79 @@ impl TapeFeed {
         wanted.resolve(dictionary);
         let mut block = Block::new(run);
         block.select(&wanted, rows);
-        let how = binary::Binary { dictionary, known: known_of(known) };
-        let pick = Pick { stages: filter.stages, ..Pick::rows(rows) };
-        let frame = block.binary(from, &pick, max_bytes, now_ns(), &how);
-        if frame.trades == 0 {
-            return Look::Frame { to_seq: frame.to_seq, trades: 0, body: None, known };
-        }
-        let records = rows[..frame.trades as usize].iter().map(|&row| &block.records()[row as usize]);
-        let why = if filter.why { records.flat_map(why).collect() } else { Vec::new() };
-        let body = Some(message(&frame.body, &why));
-        Look::Frame { to_seq: frame.to_seq, trades: frame.trades, body, known: knows_all(dictionary) }
+        made(filter, place, &block, &Pick::rows(rows), max_bytes, dictionary)
     }
+
+    fn look_for_newest(&self, filter: &TapeFilter, place: &Place, mark: Option<MarkTuple>, max_trades: u64) -> Look {
+        let mut workshop = self.workshop.lock().unwrap_or_else(PoisonError::into_inner);
+        let Workshop { dictionary, run, rows, board } = &mut *workshop;
+        let mut wanted = filter.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.resolve(dictionary);
+        let mark = mark.map(|(generation, wanted)| OnBoard { generation, wanted });
+        if let Some(since) = mark.and_then(|mark| board.since(&wanted, place.seq.saturating_sub(1), mark)) {
+            let Since { records, to_seq, conflated, now } = since;
+            rows.clear();
+            rows.extend(0..records.len() as u32);
+            let block = Block::of(records, to_seq);
+            let pick = Pick { conflated: Some(conflated), ..Pick::rows(rows) };
+            return made(filter, place, &block, &pick, usize::MAX, dictionary).marked(Some(now));
+        }
+        if let Err(look) = self.read(place, max_trades, run) {
+            return look.marked(board.place(&wanted, place.from - 1));
+        }
+        dictionary.follow(&self.tape);
+        wanted.resolve(dictionary);
+        let mut block = Block::new(run);
+        let all = block.select_newest(&wanted, dictionary, rows);
+        let pick = Pick { conflated: Some(all - rows.len() as u64), ..Pick::rows(rows) };
+        // One that is cut would have to tell what was conflated up to there.
+        let look = made(filter, place, &block, &pick, usize::MAX, dictionary);
+        let to_seq = run.first() + run.len() as u64 - 1;
+        look.marked(board.place(&wanted, to_seq))
+    }
+
+    /// Reads what comes next for a receiver; the error is what it gets if that is nothing.
+    fn read(&self, place: &Place, max_trades: u64, run: &mut Run) -> Result<(), Look> {
+        match self.tape.read(place.from, place.from.saturating_add(max_trades.max(1) - 1), run) {
+            Read::Overrun { oldest } => Err(Look::Overrun { oldest }),
+            Read::Hole { to } => Err(Look::Hole { to }),
+            Read::Done { to } if to < place.from => {
+                Err(Look::Frame { to_seq: to, body: None, known: place.known, mark: None })
+            }
+            Read::Done { .. } => Ok(()),
+        }
+    }
+}
+
+impl Look {
+    /// The same, with where its receiver stands on the board.
+    fn marked(mut self, now: Option<OnBoard>) -> Self {
+        if let Look::Frame { mark, .. } = &mut self {
+            *mark = now.map(|on| (on.generation, on.wanted));
+        }
+        self
+    }
+}
+
+/// Returns the frame with these rows, if there are any.
+fn made(
+    filter: &TapeFilter,
+    place: &Place,
+    block: &Block<'_>,
+    pick: &Pick<'_>,
+    max_bytes: usize,
+    dictionary: &Dictionary,
+) -> Look {
+    let how = binary::Binary { dictionary, known: known_of(place.known) };
+    let pick = Pick { stages: filter.stages, ..*pick };
+    let frame = block.binary(place.seq, &pick, max_bytes, now_ns(), &how);
+    if frame.trades == 0 {
+        return Look::Frame { to_seq: frame.to_seq, body: None, known: place.known, mark: None };
+    }
+    let records = pick.rows[..frame.trades as usize].iter().map(|&row| &block.records()[row as usize]);
+    let why = if filter.why { records.flat_map(why).collect() } else { Vec::new() };
+    let body = Some(message(&frame.body, &why));
+    Look::Frame { to_seq: frame.to_seq, body, known: knows_all(dictionary), mark: None }
 }
 
 /// Returns why a trade was judged so, as `Frame.why` has it.

@@ -8,7 +8,7 @@
 
 from tickcast.client.stream import Subscription, subscribe
 from tickcast.client.sync import BlockingSubscription, subscribe_sync
-from tickcast.client.types import Batch, Event, Gap, Lost, Place, Snapshot, Status, Trade
+from tickcast.client.types import Batch, Event, Gap, Lost, Mode, Place, Snapshot, Status, Trade
 from tickcast.errors import LinkLostError, LinkRefusedError
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "LinkLostError",
     "LinkRefusedError",
     "Lost",
+    "Mode",
     "Place",
     "Snapshot",
     "Status",

@@ -27,6 +27,10 @@ class Processor:
         """Yield the messages of one connection until it is lost."""
         request = pb.SubscribeRequest(instruments=wish.instruments or (), snapshot=wish.snapshot)
         request.status.extend(STATUS_NAMES.index(name) for name in wish.statuses or ())  # type: ignore[misc]
+        if wish.latest:
+            request.mode = pb.MODE_LATEST
+        if wish.max_rate_hz is not None:
+            request.max_rate_hz = wish.max_rate_hz
         if place is not None:
             request.from_seq, request.epoch = place.next_seq, place.epoch
         names, enrichments = FrameNames([], []), list[str]()

@@ -31,6 +31,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     instruments: tuple[str, ...] | None = None
     statuses: tuple[str, ...] | None = None
     snapshot: bool = False
+    latest: bool = False
+    max_rate_hz: float | None = None
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -80,6 +82,7 @@ def batch_of_columns(columns: dict[str, Any], enrichments: list[str]) -> Batch:
         first_seq=columns["seq"],
         last_seq=columns["to_seq"],
         sent_ns=columns["sent_ns"],
+        conflated=columns["conflated"] or 0,
         seq=np.frombuffer(columns["seqs"], np.uint64),
         trade_id=columns["trade_id"],
         instrument_id=columns["instrument_id"],
@@ -109,6 +112,7 @@ def batch_of_json(message: dict[str, Any], enrichments: list[str]) -> Batch:
         first_seq=message["seq"],
         last_seq=message["toSeq"],
         sent_ns=int(message.get("sentNs", 0)),
+        conflated=message.get("conflated", 0),
         seq=np.array(seqs if seqs is not None else range(message["seq"], message["seq"] + len(trades)), np.uint64),
         trade_id=column("tradeId"),
         instrument_id=column("instrumentId"),

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from tickcast.client.messages import Connection, Frame, Granted, Heartbeat, Hello, Wish
-from tickcast.client.types import STATUS_NAMES, Batch, Event, Gap, Lost, Place, Snapshot, Status, Trade
+from tickcast.client.types import STATUS_NAMES, Batch, Event, Gap, Lost, Mode, Place, Snapshot, Status, Trade
 from tickcast.errors import ConfigError, LinkLostError
 from tickcast.retry import Limits, Reconnect
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Subscription", "subscribe"]
 
+SLOWEST_HZ = 0.1
+FASTEST_HZ = 1_000.0
 log = logging.getLogger("tickcast.client")
 
 
@@ -27,6 +29,8 @@ def subscribe(
     place: Place | None = None,
     from_seq: int | None = None,
     snapshot: bool = False,
+    mode: Mode = "tape",
+    max_rate_hz: float | None = None,
     token: str | None = None,
     limits: Limits | None = None,
 ) -> Subscription:
@@ -40,12 +44,19 @@ def subscribe(
         place: Go on here: the `Subscription.place` of an earlier one.
         from_seq: First sequence wanted, of the present epoch; None and no `place`: live from now on.
         snapshot: Begin with the newest VALID trade of each instrument; comes as `Snapshot` among the events.
+        mode: ``tape``: every trade. ``latest``: of each instrument the newest since the last frame; `Batch.conflated`
+            says how many were left out for newer ones.
+        max_rate_hz: At most so many frames a second, from 0.1 to 1,000; None: as they come.
         token: Bearer token, where the server asks for one.
         limits: How patiently to reconnect.
 
     Raises:
-        ConfigError: The URL, a status or a sequence is wrong.
+        ConfigError: The URL, a status, a sequence, the mode or the rate is wrong.
     """
+    if mode not in ("tape", "latest"):
+        raise ConfigError(f"mode: must be 'tape' or 'latest', was {mode!r}")
+    if max_rate_hz is not None and not SLOWEST_HZ <= max_rate_hz <= FASTEST_HZ:
+        raise ConfigError(f"max_rate_hz: must be from {SLOWEST_HZ:g} to {FASTEST_HZ:g}, was {max_rate_hz!r}")
     statuses = None if status is None else ((status,) if isinstance(status, str) else tuple(status))
     for name in statuses or ():
         if name not in STATUS_NAMES:
@@ -54,7 +65,13 @@ def subscribe(
         if place is not None or from_seq < 1:
             raise ConfigError(f"from_seq: must be from 1, and not given together with place; was {from_seq}")
         place = Place(epoch="", next_seq=from_seq)
-    wish = Wish(instruments=None if instruments is None else tuple(instruments), statuses=statuses, snapshot=snapshot)
+    wish = Wish(
+        instruments=None if instruments is None else tuple(instruments),
+        statuses=statuses,
+        snapshot=snapshot,
+        latest=mode == "latest",
+        max_rate_hz=max_rate_hz,
+    )
     return Subscription(connection_of(url, token), wish, place, limits)
 
 

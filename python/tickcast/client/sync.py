@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcast.client.stream import Subscription, subscribe
-from tickcast.client.types import Batch, Event, Gap, Place, Trade
+from tickcast.client.types import Batch, Event, Gap, Mode, Place, Trade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -31,13 +31,15 @@ def subscribe_sync(
     place: Place | None = None,
     from_seq: int | None = None,
     snapshot: bool = False,
+    mode: Mode = "tape",
+    max_rate_hz: float | None = None,
     token: str | None = None,
     limits: Limits | None = None,
 ) -> BlockingSubscription:
     """Subscribe as `subscribe` does, to be iterated with a plain ``for``, in any thread.
 
     Raises:
-        ConfigError: The URL, a status or a sequence is wrong.
+        ConfigError: The URL, a status, a sequence, the mode or the rate is wrong.
     """
     return BlockingSubscription(
         subscribe(
@@ -47,6 +49,8 @@ def subscribe_sync(
             place=place,
             from_seq=from_seq,
             snapshot=snapshot,
+            mode=mode,
+            max_rate_hz=max_rate_hz,
             token=token,
             limits=limits,
         )

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["Batch", "Event", "Gap", "Lost", "Place", "Snapshot", "Status", "StatusName", "Trade"]
+__all__ = ["Batch", "Event", "Gap", "Lost", "Mode", "Place", "Snapshot", "Status", "StatusName", "Trade"]
 
+Mode: TypeAlias = Literal["tape", "latest"]
+"""Every trade, or of each instrument the newest."""
 StatusName: TypeAlias = Literal["UNKNOWN", "VALID", "INVALID"]
 STATUS_NAMES: tuple[StatusName, ...] = ("UNKNOWN", "VALID", "INVALID")
 
@@ -106,6 +108,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Last sequence that it covers."""
     sent_ns: int
     """Clock of the server when it made the frame, ns since the Unix epoch."""
+    conflated: int = 0
+    """In mode latest: how many trades of the range were subscribed to and are left out for newer ones."""
     seq: npt.NDArray[np.uint64]
     """Shape ``(n,)``: numbers on the tape."""
     trade_id: list[str]

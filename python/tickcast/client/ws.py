@@ -129,6 +129,10 @@ def _subscribe(wish: Wish, place: Place | None) -> dict[str, Any]:
         message["instruments"] = list(wish.instruments)
     if wish.statuses is not None:
         message["status"] = list(wish.statuses)
+    if wish.latest:
+        message["mode"] = "latest"
+    if wish.max_rate_hz is not None:
+        message["maxRateHz"] = wish.max_rate_hz
     if place is not None:
         message |= {"fromSeq": place.next_seq} | ({"epoch": place.epoch} if place.epoch else {})
     return message

@@ -1,8 +1,9 @@
 """``tickcast.v1.Tape``: the tape to gRPC subscribers.
 
-One task looks at the tape some 40 times a second and makes one frame for each distinct subscription; all its streams
-send the very same bytes. A stream is a place on the tape and nothing else: one that has fallen behind the common frames
-gets some of its own until it has caught up. What a subscriber does not read stays on the tape: ``write`` waits for the
+One task looks at the tape some 40 times a second and makes one frame for each distinct subscription (fewer for one with
+a rate of its own); all its streams send the very same bytes. A stream is a place on the tape and nothing else: one that
+has fallen behind the common frames gets some of its own until it has caught up. In mode latest both are made from the
+same board as those of the gateways' pump. What a subscriber does not read stays on the tape: ``write`` waits for the
 transport's flow control, and one that stands still for too long is let go.
 """
 
@@ -10,16 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import msgspec
 from google.protobuf.message import DecodeError
 
-from tickcast._core import TapeFeed, TapeFilter, __version__
+from tickcast._core import TapeFeed, __version__
 from tickcast.errors import TapeError
 from tickcast.rpc import tape_pb2 as pb
+from tickcast.rpc.channel import FRAMES_PER_S, Channel, Look, Place, Wanted, filter_of, look_at, most_known
 from tickcast.rpc.status import abort, retry_later
 
 if TYPE_CHECKING:
@@ -29,15 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["SERVICE", "TapeService"]
 
 SERVICE = "tickcast.v1.Tape"
-FRAMES_PER_S = 40
-"""How often a subscription gets what is new."""
 COHORT = 50
 """Most streams that get their frames at the same moment: more would wait for one another."""
-FRAME_TRADES = 4_096
-FRAME_BYTES = 256 * 1024
-"""Most bytes of a frame: a stream never has more than one that is not in the transport's hands."""
-SHARED_BYTES = 1024 * 1024
-"""Bytes of frames that a subscription keeps for streams a little behind."""
 HEARTBEAT_S = 1.0
 STALL_S = 15.0
 """A subscriber that takes nothing for so long is let go."""
@@ -51,63 +45,6 @@ MOST_FROM_START = 16_384
 """Most trades of a new tape that subscribers of the old one still get one by one."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-Wanted: TypeAlias = "tuple[tuple[str, ...] | None, tuple[int, ...] | None, bool, bool]"
-"""Instruments, statuses, stages, why: equal ones get the same frames."""
-
-
-class _Frame(msgspec.Struct, frozen=True):
-    """A frame that streams share."""
-
-    seq: int
-    to_seq: int
-    body: bytes
-
-
-class _Channel:
-    """A cohort of a distinct subscription: its newest frames, how far they reach, and when the next one is due."""
-
-    def __init__(self, wanted: Wanted, number: int, next_seq: int, known: tuple[int, int], due: float) -> None:
-        self.wanted = wanted
-        self.number = number
-        self.due = due
-        self.filter = filter_of(wanted)
-        self.next_seq = next_seq
-        self.known = known
-        self.streams = 0
-        self._frames: deque[_Frame] = deque()
-        self._bytes = 0
-        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def advance(self, feed: TapeFeed, head: int) -> None:
-        """Make the frames of what is new up to `head`."""
-        while self.next_seq <= head:
-            seq = self.next_seq
-            kind, to, body, _, known = feed.frame(self.filter, seq, self.known, FRAME_TRADES, FRAME_BYTES)
-            if kind == "frame" and to < seq:
-                break
-            self.next_seq = to if kind == "overrun" else to + 1
-            if body is not None:
-                self.known = known
-                self._add(_Frame(seq, to, body))
-        news, self._news = self._news, asyncio.get_running_loop().create_future()
-        news.set_result(None)
-
-    def _add(self, frame: _Frame) -> None:
-        self._frames.append(frame)
-        self._bytes += len(frame.body)
-        while self._bytes > SHARED_BYTES and len(self._frames) > 1:
-            self._bytes -= len(self._frames.popleft().body)
-
-    def at(self, seq: int) -> _Frame | None:
-        """Return the shared frame that covers `seq`."""
-        for frame in reversed(self._frames):
-            if frame.seq <= seq:
-                return frame if seq <= frame.to_seq else None
-        return None
-
-    async def news(self, timeout_s: float) -> None:
-        """Wait until there is more, not for ever."""
-        await asyncio.wait([self._news], timeout=timeout_s)
 
 
 class TapeService:
@@ -138,7 +75,7 @@ class TapeService:
         self._judge = judge
         self._run_dir = run_dir
         self._feed: TapeFeed | None = None
-        self._channels: dict[tuple[Wanted, int], _Channel] = {}
+        self._channels: dict[tuple[Wanted, int], Channel] = {}
         self._making: asyncio.Task[None] | None = None
         self._looked: tuple[TapeFeed, float, tuple[str, str, int]] | None = None
 
@@ -168,7 +105,7 @@ class TapeService:
         asked = await _parsed(pb.SnapshotRequest.FromString, request, context)
         feed = await self._tape_or_abort(context)
         hello = self.hello(feed)
-        wanted = filter_of((tuple(asked.instruments) or None, None, False, False))
+        wanted = filter_of(Wanted(instruments=tuple(asked.instruments) or None))
         known = (len(hello.instruments), len(hello.reasons))
         body, _, _ = await asyncio.to_thread(feed.snapshot, wanted, known)
         return pb.SnapshotResponse(hello=hello, snapshot=body).SerializeToString()
@@ -191,23 +128,28 @@ class TapeService:
             self._channels = {}
         return self._feed
 
-    def join(self, wanted: Wanted, feed: TapeFeed) -> _Channel:
+    def join(self, wanted: Wanted, feed: TapeFeed) -> Channel:
         """Return a channel of a subscription with room for one more; a new one begins at the head. `leave` it."""
         number = 0
         while (channel := self._channels.get((wanted, number))) is not None and channel.streams >= COHORT:
             number += 1
         if channel is None:
+            if wanted.latest and not self._is_anyone_conflating():
+                feed.begin_board()
             known = (len(feed.instruments()), len(feed.reasons()))
+            place = Place(covered=feed.head, next_seq=feed.head + 1, known=known)
+            channel = self._channels[wanted, number] = Channel(wanted, number, place, 0.0)
             # The cohorts' moments are spread over the pause between frames, however many come and go.
-            now = asyncio.get_running_loop().time()
-            due = now + number * _GOLDEN % 1 / FRAMES_PER_S
-            channel = self._channels[wanted, number] = _Channel(wanted, number, feed.head + 1, known, due)
+            channel.due = asyncio.get_running_loop().time() + number * _GOLDEN % 1 * channel.pause_s
         channel.streams += 1
         if self._making is None or self._making.done():
             self._making = asyncio.create_task(self._make())
         return channel
 
-    def leave(self, channel: _Channel) -> None:
+    def _is_anyone_conflating(self) -> bool:
+        return any(wanted.latest for wanted, _ in self._channels)
+
+    def leave(self, channel: Channel) -> None:
         """Forget a channel that nobody uses any more."""
         channel.streams -= 1
         key = (channel.wanted, channel.number)
@@ -242,16 +184,17 @@ class TapeService:
         clock = asyncio.get_running_loop().time
         while self._channels:
             feed = self.tape()
-            now = clock()
-            for channel in list(self._channels.values()):
-                if channel.due > now:
-                    continue
-                channel.due = max(channel.due + 1 / FRAMES_PER_S, now)
-                if feed is not None and channel.next_seq <= feed.head:
-                    channel.advance(feed, feed.head)
-            next_due = min((channel.due for channel in self._channels.values()), default=now)
+            if feed is not None:
+                self._take_turns(feed, clock())
+            next_due = min((channel.due for channel in self._channels.values()), default=0.0)
             # Whoever joins meanwhile is due within the pause between two frames.
             await asyncio.sleep(min(max(0.001, next_due - clock()), 1 / FRAMES_PER_S))
+
+    def _take_turns(self, feed: TapeFeed, now: float) -> None:
+        head = feed.advance_board() if self._is_anyone_conflating() else feed.head
+        for channel in list(self._channels.values()):
+            if channel.due <= now:
+                channel.turn(feed, head, now, self.heartbeat_s / 2)
 
     async def _tape_or_abort(self, context: Context) -> TapeFeed:
         feed = self.tape()
@@ -276,9 +219,8 @@ class _Stream:
         self._resume = (request.from_seq, request.epoch) if request.HasField("from_seq") else None
         self._snapshot = request.snapshot if request.HasField("snapshot") else True
         self._strict = request.strict
-        self._pause_s = 1 / request.max_rate_hz if request.HasField("max_rate_hz") else 0.0
-        self._cursor = 1
-        self._known = (0, 0)
+        self._place = Place(covered=0, next_seq=1, known=(0, 0))
+        self._turn = 0
         self._status: tuple[str, str, int] | None = None
 
     async def run(self) -> None:
@@ -301,37 +243,42 @@ class _Stream:
 
     async def _begin(self) -> None:
         hello = self._service.hello(self._feed)
-        self._known = (len(hello.instruments), len(hello.reasons))
+        self._place = Place(covered=0, next_seq=1, known=(len(hello.instruments), len(hello.reasons)))
         self._status = None
         await self._write(pb.Frame(hello=hello))
-        gap, snapshot = await self._place(hello.epoch)
-        subscribed = pb.Subscribed(from_seq=self._cursor, snapshot=snapshot is not None, mode=pb.MODE_TAPE)
+        gap, snapshot = await self._start(hello.epoch)
+        mode = pb.MODE_LATEST if self._wanted.latest else pb.MODE_TAPE
+        subscribed = pb.Subscribed(from_seq=self._place.next_seq, snapshot=snapshot is not None, mode=mode)
         await self._write(pb.Frame(subscribed=subscribed))
         await self._write_status()
         await self._write_start(gap, snapshot)
 
-    async def _place(self, epoch: str) -> tuple[pb.Gap | None, bytes | None]:
-        """Set the cursor; return what has to be said before."""
+    async def _start(self, epoch: str) -> tuple[pb.Gap | None, bytes | None]:
+        """Take its place; return what has to be said before."""
         if self._resume is None:
-            return await self._place_at_head(None)
+            return await self._start_at_head(None)
         (wanted, of_epoch), oldest, head = self._resume, self._feed.oldest, self._feed.head
         here = of_epoch in ("", epoch)
         if here and oldest <= wanted <= head + 1:
-            self._cursor = wanted
+            self._stand_behind(wanted - 1)
             return None, None
         if self._strict:
             what = f"sequence {wanted} of epoch {of_epoch or epoch}"
             await self._out_of_range(f"{what} can't be had: epoch {epoch} has {oldest} to {head}")
-        return await self._place_at_head((wanted, "overrun") if here and wanted < oldest else (1, "epoch"))
+        return await self._start_at_head((wanted, "overrun") if here and wanted < oldest else (1, "epoch"))
 
-    async def _place_at_head(self, missed: tuple[int, str] | None) -> tuple[pb.Gap | None, bytes | None]:
+    async def _start_at_head(self, missed: tuple[int, str] | None) -> tuple[pb.Gap | None, bytes | None]:
         snapshot, to = None, self._feed.head
         if self._snapshot:
-            taken = await asyncio.to_thread(self._feed.snapshot, filter_of(self._wanted), self._known)
-            snapshot, to, self._known = taken
-        self._cursor = to + 1
+            taken = await asyncio.to_thread(self._feed.snapshot, filter_of(self._wanted), self._place.known)
+            snapshot, to, self._place.known = taken
+        self._stand_behind(to)
         gap = None if missed is None or missed[0] > to else gap_of(missed[0], to, missed[1])
         return gap, snapshot
+
+    def _stand_behind(self, seq: int) -> None:
+        """Everything up to here was told."""
+        self._place.covered, self._place.next_seq, self._place.mark = seq, seq + 1, None
 
     async def _write_start(self, gap: pb.Gap | None, snapshot: bytes | None) -> None:
         if gap is not None:
@@ -339,54 +286,80 @@ class _Stream:
         if snapshot is not None:
             await self._write(pb.Frame(snapshot=snapshot))
 
-    async def _follow(self, channel: _Channel) -> None:
+    async def _follow(self, channel: Channel) -> None:
         """Send trades until another tape takes this one's place, or the server drains."""
         clock = asyncio.get_running_loop().time
         beat_at, look_at = clock() + self._service.heartbeat_s, clock() + LOOK_S
+        self._turn = channel.turns - 1
         while not self._service.draining.is_set():
             if clock() >= look_at:
                 look_at = clock() + LOOK_S
                 await self._write_status()
-                if self._feed.superseded() and self._cursor > self._feed.head:
+                if self._feed.superseded():
+                    await self._send_rest(channel)
                     return
-            if self._cursor < channel.next_seq:
-                if await self._send_next(channel):
-                    beat_at = clock() + self._service.heartbeat_s
-                    await asyncio.sleep(self._pause_s)
+            if await self._send_next(channel):
+                beat_at = clock() + self._service.heartbeat_s
                 continue
-            await channel.news(max(0.0, min(beat_at, look_at) - clock()))
+            wait_until = min(beat_at, look_at)
+            if self._place.covered < channel.place.covered:
+                wait_until = min(wait_until, channel.due)
+            await channel.news(max(0.0, wait_until - clock()))
             if clock() >= beat_at:
                 beat_at = clock() + self._service.heartbeat_s
-                await self._write(pb.Frame(heartbeat=pb.Heartbeat(seq=self._cursor - 1)))
+                await self._write(pb.Frame(heartbeat=pb.Heartbeat(seq=self._place.covered)))
 
-    async def _send_next(self, channel: _Channel) -> bool:
-        """Send what comes next; False: nothing of it was wanted."""
-        shared = channel.at(self._cursor)
-        # One with a rate of its own is served like one that lags: what has come rides together.
-        if shared is not None and shared.seq == self._cursor and not self._pause_s:
+    async def _send_next(self, channel: Channel) -> bool:
+        """Send what comes next; False: there is nothing, or not before the channel's next turn."""
+        place = self._place
+        if self._wanted.pause_s and self._turn == channel.turns:
+            return False
+        if (shared := channel.next_for(place)) is not None:
+            self._turn = channel.turns
             await self._write_bytes(shared.body)
-            self._cursor = shared.to_seq + 1
-            self._known = channel.known
+            place.covered, place.next_seq = shared.to_seq, shared.to_seq + 1
+            place.known, place.mark = most_known(place.known, shared.known), shared.mark
             return True
-        last = channel.next_seq - 1 if shared is None or self._pause_s else shared.to_seq
-        most = min(FRAME_TRADES, last - self._cursor + 1)
-        kind, to, body, _, known = self._feed.frame(channel.filter, self._cursor, self._known, most, FRAME_BYTES)
-        if kind == "overrun":
-            await self._overrun(to)
-            return True
-        if kind == "hole":
-            await self._write(pb.Frame(gap=gap_of(self._cursor, to, "upstream")))
-        elif body is not None:
-            await self._write_bytes(body)
-            self._known = known
-        self._cursor = to + 1
-        return kind == "hole" or body is not None
+        if place.covered >= channel.place.covered:
+            return False
+        # Up to where the channel is: from there on the frames are common again.
+        look = look_at(self._feed, channel.filter, self._wanted, place, channel.place.covered)
+        if look.kind == "frame" and look.to < place.next_seq:
+            return False
+        self._turn = channel.turns
+        await self._send_own(look)
+        return True
+
+    async def _send_rest(self, channel: Channel) -> None:
+        """Send what is left of a tape that another has taken the place of; nobody makes common frames of it."""
+        self._place.mark = None
+        while self._place.next_seq <= self._feed.head:
+            look = look_at(self._feed, channel.filter, self._wanted, self._place, self._feed.head)
+            if look.kind == "frame" and look.to < self._place.next_seq:
+                return
+            await self._send_own(look)
+
+    async def _send_own(self, look: Look) -> None:
+        place, first = self._place, self._place.covered + 1
+        if look.kind == "overrun":
+            await self._overrun(look.to)
+        elif look.kind == "hole":
+            self._stand_behind(look.to)
+            await self._write(pb.Frame(gap=gap_of(first, look.to, "upstream")))
+        elif look.body is not None:
+            self._stand_behind(look.to)
+            place.known, place.mark = look.known, look.mark
+            await self._write_bytes(look.body)
+        else:
+            self._stand_behind(look.to)
+            place.mark = look.mark
+            await self._write(pb.Frame(heartbeat=pb.Heartbeat(seq=look.to)))
 
     async def _overrun(self, oldest: int) -> None:
         """The writer has overtaken this one."""
         if self._strict:
-            await self._out_of_range(f"sequence {self._cursor} was overwritten before it was read")
-        await self._write_start(*await self._place_at_head((self._cursor, "overrun")))
+            await self._out_of_range(f"sequence {self._place.next_seq} was overwritten before it was read")
+        await self._write_start(*await self._start_at_head((self._place.covered + 1, "overrun")))
 
     async def _out_of_range(self, why: str) -> None:
         detail = pb.Range(epoch=self._feed.epoch, oldest=self._feed.oldest, newest=self._feed.head)
@@ -417,17 +390,6 @@ class _Stream:
             await abort(self._context, grpc.StatusCode.RESOURCE_EXHAUSTED, why)
         service.figures["frames"] += 1
         service.figures["bytes"] += len(body)
-
-
-def filter_of(wanted: Wanted) -> TapeFilter:
-    """Return what picks the trades of a subscription."""
-    instruments, statuses, stages, why = wanted
-    return TapeFilter(
-        None if instruments is None else list(instruments),
-        None if statuses is None else list(statuses),
-        stages=stages,
-        why=why,
-    )
 
 
 def gap_of(first: int, last: int, why: str) -> pb.Gap:
@@ -466,15 +428,20 @@ async def _checked(request: pb.SubscribeRequest, context: Context) -> Wanted:
         wrong = f"status: must be 0, 1 or 2, was {unknown[0]}"
     elif request.epoch and not _is_epoch(request.epoch):
         wrong = f"epoch: must be 16 hexadecimal digits, was {request.epoch!r}"
-    elif request.mode not in (pb.MODE_UNSPECIFIED, pb.MODE_TAPE):
-        wrong = f"mode: must be MODE_TAPE, was {request.mode}"
+    elif request.mode not in (pb.MODE_UNSPECIFIED, pb.MODE_TAPE, pb.MODE_LATEST):
+        wrong = f"mode: must be MODE_TAPE or MODE_LATEST, was {request.mode}"
     elif request.HasField("max_rate_hz") and not 0.01 <= request.max_rate_hz <= 1_000:
         wrong = f"max_rate_hz: must be from 0.01 to 1000, was {request.max_rate_hz:g}"
     if wrong:
         await abort(context, grpc.StatusCode.INVALID_ARGUMENT, wrong)
-    instruments = tuple(sorted(set(request.instruments))) or None
-    statuses = tuple(sorted(set(request.status))) or None
-    return instruments, statuses, request.stages, request.why
+    return Wanted(
+        instruments=tuple(sorted(set(request.instruments))) or None,
+        statuses=tuple(sorted(set(request.status))) or None,
+        stages=request.stages,
+        why=request.why,
+        latest=request.mode == pb.MODE_LATEST,
+        pause_s=1 / request.max_rate_hz if request.HasField("max_rate_hz") else 0.0,
+    )
 
 
 def _is_epoch(text: str) -> bool:

@@ -6,8 +6,10 @@
 
 use super::subscription::{Dictionary, Filter, STRANGER};
 use crate::Status;
-use crate::tape::{Kept, Record, Run};
+use crate::tape::{Kept, Read, Record, Run, TapeReader};
 
+/// Trades read at once.
+const ROWS: u64 = 4_096;
 const STATUSES: [Status; 3] = [Status::Unknown, Status::Valid, Status::Invalid];
 
 /// One instrument.
@@ -17,9 +19,32 @@ struct Entry {
     counts: [u64; 3],
 }
 
+/// How many trades a receiver had wanted of the board when it was last served from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OnBoard {
+    /// Which life of the board: another one counts from 0.
+    pub generation: u32,
+    /// How many.
+    pub wanted: u64,
+}
+
+/// What a receiver gets that was served from the board before.
+#[derive(Debug)]
+pub struct Since<'a> {
+    /// Of each instrument that it wants the newest trade, ascending by sequence.
+    pub records: Vec<Record<'a>>,
+    /// Up to where this covers the tape.
+    pub to_seq: u64,
+    /// How many more it wanted, which are left out for newer ones.
+    pub conflated: u64,
+    /// Where it stands then.
+    pub now: OnBoard,
+}
+
 /// Newest trades since the board was begun.
 #[derive(Debug, Default)]
 pub struct Board {
+    generation: u32,
     head: u64,
     entries: Vec<Entry>,
     strangers: Entry,
@@ -37,6 +62,45 @@ impl Board {
         self.head
     }
 
+    /// Forgets everything: knows nothing up to `head`, and nobody stands on it any more.
+    pub fn restart(&mut self, head: u64) {
+        *self = Board { generation: self.generation.wrapping_add(1), head, ..Board::default() };
+    }
+
+    /// Takes in what the tape has up to `head`; begins anew behind what can't be read.
+    pub fn advance(&mut self, tape: &TapeReader, dictionary: &mut Dictionary, head: u64, run: &mut Run) {
+        while self.head < head {
+            let here = self.head;
+            match tape.read(here + 1, head.min(here + ROWS), run) {
+                Read::Done { to } if to > here => {
+                    dictionary.follow(tape);
+                    self.take_in(run, dictionary);
+                }
+                Read::Done { .. } => break,
+                Read::Overrun { oldest } => self.restart(oldest.saturating_sub(1).max(here + 1)),
+                Read::Hole { to } => self.restart(to.max(here + 1)),
+            }
+        }
+    }
+
+    /// Where a receiver with this filter stands that has covered everything up to `to_seq`; `None`: not on the board,
+    /// which does not end there.
+    pub fn place(&self, filter: &Filter, to_seq: u64) -> Option<OnBoard> {
+        (self.head == to_seq).then(|| OnBoard { generation: self.generation, wanted: self.wanted(filter) })
+    }
+
+    /// Returns what a receiver gets that stands at `place`, where it had covered everything up to `covered`; `None`: the
+    /// board was begun anew since.
+    pub fn since(&self, filter: &Filter, covered: u64, place: OnBoard) -> Option<Since<'_>> {
+        if place.generation != self.generation {
+            return None;
+        }
+        let records = self.newest(filter, covered);
+        let now = OnBoard { generation: self.generation, wanted: self.wanted(filter) };
+        let conflated = now.wanted.saturating_sub(place.wanted).saturating_sub(records.len() as u64);
+        Some(Since { records, to_seq: self.head, conflated, now })
+    }
+
     /// Takes in a run that begins right behind the head.
     pub fn take_in(&mut self, run: &Run, dictionary: &Dictionary) {
         for record in run.iter() {
@@ -51,7 +115,7 @@ impl Board {
     }
 
     /// Returns how many trades that the filter wants the board has taken in so far.
-    pub fn wanted(&self, filter: &Filter) -> u64 {
+    fn wanted(&self, filter: &Filter) -> u64 {
         let admitted = |counts: &[u64; 3]| -> u64 {
             STATUSES.iter().filter(|&&s| filter.subscription().admits_status(s)).map(|&s| counts[s as usize]).sum()
         };
@@ -64,7 +128,7 @@ impl Board {
     }
 
     /// Returns, of each instrument that the filter wants, its newest trade behind `covered`, ascending by sequence.
-    pub fn newest(&self, filter: &Filter, covered: u64) -> Vec<Record<'_>> {
+    fn newest(&self, filter: &Filter, covered: u64) -> Vec<Record<'_>> {
         let newest_of = |entry: &'_ Entry| -> Option<usize> {
             let wanted = STATUSES.iter().filter(|&&s| filter.subscription().admits_status(s)).map(|&s| s as usize);
             wanted.filter(|&s| entry.newest[s].seq() > covered).max_by_key(|&s| entry.newest[s].seq())

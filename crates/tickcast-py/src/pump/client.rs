@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tickcast_core::fanout::binary::Known;
-use tickcast_core::fanout::deflate;
+use tickcast_core::fanout::{OnBoard, deflate};
 
 /// Messages of a plain client that may be under way at once.
 pub const PLAIN_WINDOW: usize = 256;
@@ -98,15 +98,6 @@ pub enum Stream {
         /// Where it stands on the board, once it is served from there.
         on_board: Option<OnBoard>,
     },
-}
-
-/// How many trades a client had wanted of the board when it was last served from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OnBoard {
-    /// Which board: another one counts from 0.
-    pub generation: u32,
-    /// How many.
-    pub wanted: u64,
 }
 
 /// A client.

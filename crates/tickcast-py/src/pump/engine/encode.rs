@@ -2,7 +2,7 @@
 
 use super::super::acks::Acks;
 use super::super::client::PLAIN_WINDOW;
-use super::super::client::{Message, OnBoard, Stream};
+use super::super::client::{Message, Stream};
 use super::super::follow::now_ns;
 use super::super::wish::{Form, Kind, Mode, Wish};
 use super::Engine;
@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tickcast_core::fanout::binary::{Binary, Known};
-use tickcast_core::fanout::{Ages, Block, Dictionary, Frame, Pick};
+use tickcast_core::fanout::{Ages, Block, Dictionary, Frame, OnBoard, Pick, Since};
 use tickcast_core::tape::Read;
 
 /// Most trades of one frame.
@@ -140,23 +140,20 @@ impl Engine {
     /// Encodes what a conflating group gets, where it is near enough to the head; returns whether it was.
     fn encode_from_board(&mut self, group: &mut Group) -> bool {
         let place = group.place;
-        let dictionary = self.follow.dictionary();
         let Some(before) = place.on_board else { return false };
-        let Some(to_seq) = self.plans.board_for(place.on_board).map(|board| board.head()) else { return false };
-        let now = self.plans.on_board(place.plan, to_seq, dictionary);
-        let (Some(wish), Some(now)) = (self.plans.wish(place.plan).cloned(), now) else { return false };
-        let Some((board, filter)) = self.plans.board_and_filter(place.plan) else { return false };
-        let records = board.newest(filter, place.covered);
+        let Some(wish) = self.plans.wish(place.plan).cloned() else { return false };
+        let dictionary = self.follow.dictionary();
+        let Some(since) = self.plans.since(place.plan, place.covered, before, dictionary) else { return false };
+        let Since { records, to_seq, conflated, now } = since;
         if records.is_empty() {
             group.news = News::Passed { to_seq, on_board: Some(now) };
             return true;
         }
         let rows: Vec<u32> = (0..records.len() as u32).collect();
-        let conflated = now.wanted.saturating_sub(before.wanted).saturating_sub(rows.len() as u64);
         let block = Block::of(records, to_seq);
         let pick = Pick { rows: &rows, stages: wish.stages, conflated: Some(conflated) };
-        let frame = encode(&block, group.place, &wish, &pick, self.follow.dictionary());
-        group.news = framed(frame, &wish, conflated, self.follow.dictionary().known(), Some(now));
+        let frame = encode(&block, place, &wish, &pick, dictionary);
+        group.news = framed(frame, &wish, conflated, dictionary.known(), Some(now));
         true
     }
 }

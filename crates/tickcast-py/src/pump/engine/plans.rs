@@ -1,10 +1,9 @@
 //! All plans in use, and which of them have news: equal wishes share a plan, and a plan for single instruments is
 //! looked at only when one of them has traded, so that thousands of small subscriptions cost what they get.
 
-use super::super::client::OnBoard;
 use super::super::wish::{Mode, Wish};
 use std::collections::HashMap;
-use tickcast_core::fanout::{Board, Dictionary, Filter, STRANGER};
+use tickcast_core::fanout::{Board, Dictionary, Filter, OnBoard, STRANGER, Since};
 use tickcast_core::tape::{Read, Run, TapeReader};
 
 /// Trades read at once.
@@ -45,7 +44,6 @@ pub(super) struct Plans {
     /// Up to where trades were taken in; `None`: nobody needs it.
     head: Option<u64>,
     board: Board,
-    generation: u32,
     conflating: usize,
     listing: usize,
     changed: Vec<(u32, u64)>,
@@ -69,7 +67,7 @@ impl Plans {
             self.conflating += 1;
         }
         if wish.mode == Mode::Latest && self.conflating == 1 {
-            self.begin_board(self.head.unwrap_or(head));
+            self.board.restart(self.head.unwrap_or(head));
         }
         let is_list = wish.subscription.instruments().is_some();
         self.listing += usize::from(is_list);
@@ -130,7 +128,7 @@ impl Plans {
             self.head = None;
         }
         if plan.wish.mode == Mode::Latest && self.conflating == 0 {
-            self.begin_board(0);
+            self.board.restart(0);
         }
     }
 
@@ -160,12 +158,7 @@ impl Plans {
         for plan in self.slots.iter_mut().flatten() {
             (plan.since, plan.newest) = (head, 0);
         }
-        self.begin_board(head);
-    }
-
-    fn begin_board(&mut self, head: u64) {
-        self.board = Board::new(head);
-        self.generation = self.generation.wrapping_add(1);
+        self.board.restart(head);
     }
 
     /// Takes in what the tape has up to `head`.
@@ -235,24 +228,21 @@ impl Plans {
         }
     }
 
-    /// The board, where a client that stands so can be served from it.
-    pub fn board_for(&self, on_board: Option<OnBoard>) -> Option<&Board> {
-        on_board.filter(|on| on.generation == self.generation && self.conflating > 0).map(|_| &self.board)
-    }
-
-    /// The board, and the filter of this plan.
-    pub fn board_and_filter(&self, at: usize) -> Option<(&Board, &Filter)> {
-        self.slots[at].as_ref().map(|plan| (&self.board, &plan.filter))
+    /// What a client of this plan gets from the board that stands there; `None`: it has to read the tape.
+    pub fn since(&mut self, at: usize, covered: u64, place: OnBoard, dictionary: &Dictionary) -> Option<Since<'_>> {
+        let plan = self.slots[at].as_mut()?;
+        plan.filter.resolve(dictionary);
+        self.board.since(&plan.filter, covered, place)
     }
 
     /// Where a client of this plan stands that has covered everything up to `to_seq`: on the board, if it ends there.
     pub fn on_board(&mut self, at: usize, to_seq: u64, dictionary: &Dictionary) -> Option<OnBoard> {
         let plan = self.slots[at].as_mut()?;
-        if plan.wish.mode != Mode::Latest || self.board.head() != to_seq {
+        if plan.wish.mode != Mode::Latest {
             return None;
         }
         plan.filter.resolve(dictionary);
-        Some(OnBoard { generation: self.generation, wanted: self.board.wanted(&plan.filter) })
+        self.board.place(&plan.filter, to_seq)
     }
 }
 
