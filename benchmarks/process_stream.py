@@ -3,8 +3,10 @@
     python benchmarks/process_stream.py [--runs 3] [--seconds 3] [--write]
 
 Both servers are up all the time, and take turns. The client (`load/`, Rust, one thread) keeps messages ahead of their
-answers, and only counts the answers. Against `naive_servicer.py`: protobuf objects, Pydantic, one tick at a time, and
-no windows. (Not called grpc.py: beside it `import grpc` would mean itself.)
+answers, and only counts the answers. Against `naive_servicer.py`: protobuf objects, Pydantic, one tick at a time, the
+event loop that comes with Python. Single ticks with a trivial rule are measured twice: both servers as they come, with
+all cores, and both bound to the first core with the client on the last, so that nobody gains by threads. (Not called
+grpc.py: beside it `import grpc` would mean itself.)
 """
 
 import argparse
@@ -25,6 +27,8 @@ from typing import NamedTuple
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
+CLIENT = str(HERE.parent / "target" / "release" / "tickcast-load-grpc")
+WARM_UP_S = 0.5
 RULES = """
 import tickcast as tc
 from tickcast.examples.quantlib import QuantLibrary
@@ -48,11 +52,16 @@ class Question(NamedTuple):
     workers: int
     ours: tuple[str, ...]
     naive: tuple[str, ...]
+    pinned: bool = False
 
 
 QUESTIONS = [
     Question("single ticks, trivial rule in line, 1 call", "trivial", 0, (), ()),
     Question("single ticks, trivial rule in line, 4 calls", "trivial", 0, ("--calls", "4"), ("--calls", "4")),
+    Question("the same, 1 call, each server on one core", "trivial", 0, (), (), pinned=True),
+    Question(
+        "the same, 4 calls, each server on one core", "trivial", 0, ("--calls", "4"), ("--calls", "4"), pinned=True
+    ),
     Question("single ticks, a rule that waits 10 ms, 1 call", "waiting", 1, ("--ahead", "8192"), ("--ahead", "8192")),
     Question("64 ticks a message, against single ticks", "trivial", 1, ("--batch", "64", "--ahead", "64"), ()),
     Question("512 ticks a message, against single ticks", "trivial", 1, ("--batch", "512", "--ahead", "16"), ()),
@@ -61,22 +70,45 @@ QUESTIONS = [
 WAITS = Question("a client that waits for each answer", "trivial", 1, ("--ahead", "1"), ("--ahead", "1"))
 
 
+class Server(NamedTuple):
+    """A server that runs."""
+
+    address: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Return the CPU time of it and the processes that it has started."""
+        ticks = 0
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for pid in (self.pid, *children):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
-def server(*command: str, cwd: Path) -> Iterator[str]:
-    """Run a server whose first line ends with its address, and yield that."""
+def server(*command: str, cwd: Path, pinned: bool) -> Iterator[Server]:
+    """Run a server whose first line ends with its address."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("TICKCAST_")}
-    process = subprocess.Popen([sys.executable, *command], cwd=cwd, env=env, stdout=subprocess.PIPE, text=True)
+    taskset = ["taskset", "-c", "0"] if pinned else []
+    argv = [*taskset, sys.executable, *command]
+    process = subprocess.Popen(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, text=True)
     try:
-        yield process.stdout.readline().rpartition("=")[2].strip()
+        yield Server(process.stdout.readline().rpartition("=")[2].strip(), process.pid)
     finally:
         process.terminate()
         process.wait()
 
 
-def load(address: str, seconds: float, *options: str) -> dict:
-    """Run the client once."""
-    command = [HERE.parent / "target" / "release" / "tickcast-load-grpc", address, "--seconds", str(seconds), *options]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+def load(server: Server, seconds: float, *options: str, pinned: bool) -> dict:
+    """Run the client once; add the server's CPU time for a tick."""
+    client = [*(["taskset", "-c", str(os.cpu_count() - 1)] if pinned else []), CLIENT]
+    command = [*client, server.address, "--seconds", str(seconds), "--warmup", str(WARM_UP_S), *options]
+    before = server.cpu_s()
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+    # The client counts what comes after it has warmed up; the server has worked since before.
+    found["cpu_us"] = (server.cpu_s() - before) / (found["ticks_per_s"] * (seconds + WARM_UP_S)) * 1e6
+    return found
 
 
 def ask(question: Question, folder: Path, runs: int, seconds: float) -> tuple[list[dict], list[dict]]:
@@ -85,10 +117,14 @@ def ask(question: Question, folder: Path, runs: int, seconds: float) -> tuple[li
     process += ("--rules", f"benchrules:{question.rules}", "--rule-workers", str(question.workers))
     naive = (str(HERE / "naive_servicer.py"), str(folder), *(["--wait"] if question.rules == "waiting" else []))
     found: tuple[list[dict], list[dict]] = ([], [])
-    with server(*process, cwd=folder) as ours, server(*naive, cwd=folder) as theirs:
+    pinned = question.pinned
+    with (
+        server(*process, cwd=folder, pinned=pinned) as ours,
+        server(*naive, cwd=folder, pinned=pinned) as theirs,
+    ):
         for _ in range(runs):
-            found[0].append(load(ours, seconds, *question.ours))
-            found[1].append(load(theirs, seconds, *question.naive))
+            found[0].append(load(ours, seconds, *question.ours, pinned=pinned))
+            found[1].append(load(theirs, seconds, *question.naive, pinned=pinned))
     return found
 
 
@@ -105,10 +141,13 @@ def main() -> None:
         "",
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()}), "
         f"CPython {platform.python_version()}, grpcio {version('grpcio')}; median of {args.runs} runs of "
-        f"{args.seconds:g} s, both servers in turns. Client and both servers share the machine.",
+        f'{args.seconds:g} s, both servers in turns. Client and server share the machine; where it says "on one core" '
+        "the server is bound to the first core and the client to the last. The naive servicer: protobuf objects, a "
+        "Pydantic model and a rolling window for each tick, the event loop that comes with Python. tickcast: exact "
+        "windows, all else as it comes. CPU is the server's, kernel included, its rule workers too.",
         "",
-        "| | tickcast, ticks/s | naive servicer, ticks/s | ratio (of each run) |",
-        "|---|---:|---:|---:|",
+        "| | tickcast, ticks/s | naive servicer, ticks/s | ratio (of each run) | CPU a tick, µs |",
+        "|---|---:|---:|---:|---:|",
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -116,13 +155,14 @@ def main() -> None:
         proto = HERE.parent / "proto"
         protoc.main(["", f"-I{proto}", f"--python_out={name}", f"--grpc_python_out={name}", "market_data.proto"])
         for question in QUESTIONS:
-            ours, naive = (
-                [run["ticks_per_s"] for run in runs] for runs in ask(question, folder, args.runs, args.seconds)
-            )
+            both = ask(question, folder, args.runs, args.seconds)
+            ours, naive = ([run["ticks_per_s"] for run in runs] for runs in both)
+            cpu = [statistics.median(run["cpu_us"] for run in runs) for runs in both]
             ratios = [a / b for a, b in zip(ours, naive, strict=True)]
             lines.append(
                 f"| {question.words} | {statistics.median(ours):,.0f} | {statistics.median(naive):,.0f} "
-                f"| **{statistics.median(ratios):,.1f}** ({', '.join(f'{r:,.1f}' for r in ratios)}) |"
+                f"| **{statistics.median(ratios):,.1f}** ({', '.join(f'{r:,.1f}' for r in ratios)}) "
+                f"| {cpu[0]:.1f}, {cpu[1]:.1f} |"
             )
             print(lines[-1], flush=True)
         ours, naive = ask(WAITS, folder, args.runs, args.seconds)
