@@ -197,8 +197,12 @@ export function openFeed(need: Need): Feed {
   const feed = new Feed({ postMessage: (message) => port.postMessage(message) });
   port.onmessage = ({ data }: MessageEvent<FromHub>) => feed.receive(data);
   const open = () => port.postMessage({ type: "open", url, lock, need } satisfies ToHub);
-  if (navigator.locks === undefined) open();
-  else {
+  if (navigator.locks === undefined) {
+    // Not a secure context: a page on another host without TLS.
+    open();
+    addEventListener("pagehide", () => port.postMessage({ type: "gone" } satisfies ToHub));
+    addEventListener("pageshow", ({ persisted }) => persisted && open());
+  } else {
     // Held until the page is gone.
     void navigator.locks.request(lock, () => {
       open();

@@ -112,6 +112,9 @@ export class Hub {
         page.need = message.need;
         this.#open(page, message.url);
         break;
+      case "gone":
+        this.#gone(page);
+        break;
       case "need":
         page.need = message.need;
         this.#choose();

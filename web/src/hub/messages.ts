@@ -102,6 +102,8 @@ export type ToHub =
   | { readonly type: "open"; readonly url: string; readonly lock: string; readonly need: Need }
   /** The page shows something else now. */
   | { readonly type: "need"; readonly need: Need }
+  /** The page goes, and says so where there are no locks to tell it. */
+  | { readonly type: "gone" }
   /** The page has painted what it got, and takes more. */
   | { readonly type: "more" }
   /** The page has taken the state. */

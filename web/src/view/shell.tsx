@@ -120,7 +120,7 @@ function cycleTheme(app: App): void {
 }
 
 function Bar({ app, state, link, title }: { app: App; state: HubState | undefined; link: Honest; title: string }) {
-  const known = link.word === "live" || link.word === "lagging" || link.word === "stale";
+  const known = link.word === "live" || link.word === "lagging";
   const source = known ? (state?.source?.state ?? "unknown") : "unknown";
   return (
     <header class="bar">

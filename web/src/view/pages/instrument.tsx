@@ -85,6 +85,7 @@ function InstrumentChart({ app, of }: { app: App; of: string }) {
   const host = useRef<HTMLDivElement>(null);
   const problem = useSignal("");
   const points = useSignal(0);
+  const marks = useSignal(0);
   useEffect(() => {
     const stop = new AbortController();
     const box: { chart?: Chart } = {};
@@ -99,6 +100,7 @@ function InstrumentChart({ app, of }: { app: App; of: string }) {
       let last = found.seqs[0] ?? 0;
       chart.load(history);
       points.value = history.length;
+      marks.value = chart.marks;
       let seen = app.feed.store.first;
       const follow = () => {
         const { store } = app.feed;
@@ -117,6 +119,7 @@ function InstrumentChart({ app, of }: { app: App; of: string }) {
         seen = store.end;
         if (fresh.length > 0) chart.add(fresh);
         points.value += fresh.length;
+        marks.value = chart.marks;
       };
       follow();
       leave = app.feed.subscribe({ began: () => undefined, frame: follow, stateChanged: () => undefined });
@@ -129,7 +132,7 @@ function InstrumentChart({ app, of }: { app: App; of: string }) {
       leave();
       box.chart?.close();
     };
-  }, [app, of, problem, points]);
+  }, [app, of, problem, points, marks]);
   useEffect(() => {
     // The chart reads the theme's colours when it is told to.
     host.current?.dispatchEvent(new Event("themechange"));
@@ -148,6 +151,7 @@ function InstrumentChart({ app, of }: { app: App; of: string }) {
         ref={host}
         data-testid="chart"
         data-points={points.value}
+        data-marks={marks.value}
         role="img"
         aria-label={`Price and 20-minute VWAP of ${of}, a point a second, with ${points.value} trades`}
       />

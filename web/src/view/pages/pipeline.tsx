@@ -205,7 +205,9 @@ function Partitions({ partitions }: { partitions: NonNullable<Board["partitions"
           </li>
         ))}
       </ul>
-      <p class="hint">Messages of each partition that this processor reads and has not handed out, by its last fetch.</p>
+      <p class="hint">
+        Messages of each partition that this processor reads and has not handed out, by its last fetch.
+      </p>
     </section>
   );
 }

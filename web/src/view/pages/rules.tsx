@@ -37,7 +37,7 @@ export function RulesPage({ app }: { app: App }) {
       </div>
       {error !== "" && <p class="problem">{error}</p>}
       <section class="card table-card" aria-label="Rules">
-        <table class="table" data-testid="rules">
+        <table class="table rules-table" data-testid="rules">
           <thead>
             <tr>
               <th scope="col">Rule</th>
@@ -115,27 +115,33 @@ function Rule({ rule, share }: { rule: RuleRow; share: number | undefined }) {
           </a>
         )}
       </th>
-      <td>{rule.kind ?? NONE}</td>
-      <td class="right">{rows === 0 ? NONE : formatMicros((seconds / rows) * 1e6)}</td>
-      <td class="right">{calls === 0 ? NONE : formatMs((seconds / calls) * 1000)}</td>
-      <td>
+      <td data-label="Kind">{rule.kind ?? NONE}</td>
+      <td class="right" data-label="Per tick">
+        {rows === 0 ? NONE : formatMicros((seconds / rows) * 1e6)}
+      </td>
+      <td class="right" data-label="Per batch">
+        {calls === 0 ? NONE : formatMs((seconds / calls) * 1000)}
+      </td>
+      <td data-label="CPU">
         <span class="meter">
           <span class="meter-fill" style={{ width: `${Math.min(100, 100 * (share ?? 0))}%` }} />
         </span>
         <span class="meter-text">{share === undefined ? NONE : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`}</span>
       </td>
-      <td class="right">{formatCount(rows)}</td>
-      <td class="right" data-testid="rule-rejects">
+      <td class="right" data-label="Ticks">
+        {formatCount(rows)}
+      </td>
+      <td class="right" data-label="Rejects" data-testid="rule-rejects">
         {rule.rejects === undefined ? NONE : formatCount(rule.rejects)}
         {mode === "shadow" && <small> would be</small>}
       </td>
-      <td class="right" data-alert={(rule.raised ?? 0) > 0}>
+      <td class="right" data-label="Errors" data-alert={(rule.raised ?? 0) > 0}>
         {formatCount(rule.raised ?? 0)}
       </td>
-      <td>
+      <td data-label="Breaker">
         <span data-breaker={breaker}>{breaker}</span>
       </td>
-      <td>
+      <td data-label="Mode">
         <span data-mode={mode}>{mode ?? NONE}</span>
       </td>
     </tr>

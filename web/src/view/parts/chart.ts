@@ -105,6 +105,11 @@ export class Chart {
     if (this.#markers.length !== marks || this.#markers.at(-1) !== newest) this.#marks.setMarkers(this.#markers);
   }
 
+  /** Refused prices that are marked. */
+  get marks(): number {
+    return this.#markers.length;
+  }
+
   close(): void {
     this.#host.removeEventListener("themechange", this.#recolour);
     matchMedia("(prefers-color-scheme: dark)").removeEventListener("change", this.#recolour);
