@@ -1,8 +1,8 @@
 """A gateway follows a processor on another machine over a wire that is cut, slow and lossy: nothing missing or doubled.
 
 The machines are network namespaces, the partition is real: packets are dropped both ways, nobody is told. Delay, jitter
-and loss are not made by `tc netem`, which many kernels come without (`CONFIG_NET_SCH_NETEM` is not set), but by the wire
-of `fixtures/wire.py` that carries every packet between the namespaces: the same everywhere, and nothing to be skipped for.
+and loss are not made by `tc netem`, which many kernels come without (`CONFIG_NET_SCH_NETEM` is not set), but by the
+wire of `fixtures/wire.py` that carries every packet between the namespaces: the same everywhere, nothing is skipped.
 """
 
 import json
