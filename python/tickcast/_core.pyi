@@ -332,6 +332,9 @@ class TapeWriter:
     def head(self) -> int:
         """The last sequence; 0: none."""
     @property
+    def slots(self) -> int:
+        """Most trades that the tape holds."""
+    @property
     def positions(self) -> list[_Position]:
         """The last position of each source partition."""
     def append(self, judged: Judged, positioned: bool) -> tuple[int, int] | None:

@@ -144,6 +144,18 @@ def test_a_topic_with_tombstones_null_keys_and_new_partitions_does_no_harm(
     assert program.end() == 0
 
 
+def test_batches_fit_on_the_smallest_tape(kafka_server: KafkaServer, programs: Programs, run_dir: Path) -> None:
+    address, count = kafka_server.address, 20_000
+    kafka_server.create_topic("small", 1)
+    Publisher(address, "small").publish(make_ticks(count))
+    source, small = f"kafka://{address}/small?group=s", ("--set", "tape.bytes=2MiB", "--set", "tape.max_instruments=64")
+    program = programs.tickcast("process", "--source", source, "--run-dir", str(run_dir), *small)
+    program.expect("ready", 30)
+    tape = TapeReader.open(run_dir)
+    wait_until(lambda: tape.head == count, "all of it has been on the tape", 30)
+    assert program.end() == 0
+
+
 def test_undecodable_messages_end_in_the_dead_letters(
     kafka_server: KafkaServer, programs: Programs, run_dir: Path
 ) -> None:

@@ -86,6 +86,12 @@ impl PyTapeWriter {
         self.with(|w| Ok(w.head()))
     }
 
+    /// Most trades that the tape holds.
+    #[getter]
+    fn slots(&self) -> PyResult<u64> {
+        Ok(self.reader()?.slots())
+    }
+
     /// The last position of each source partition.
     #[getter]
     fn positions(&self) -> PyResult<Vec<PositionTuple>> {

@@ -43,6 +43,9 @@ FULL_S = 0.01
 LET_GO_SHARE = 16
 """This part of what a sink has not taken it loses when the tape is full and the source can't wait."""
 
+TAPE_SHARE = 8
+"""A batch is at most this part of the tape."""
+
 SINK_DRAIN_S = 10.0
 """How long an orderly stop waits for the sinks."""
 
@@ -213,7 +216,8 @@ class Processor:
         await asyncio.Event().wait()
 
     async def _batches(self) -> AsyncGenerator[Batch, None]:
-        most = self._config.judge.batch_rows
+        # The tape takes no batch that is more than half of it.
+        most = min(self._config.judge.batch_rows, max(1, self._writer.slots // TAPE_SHARE))
         gather_s = self._config.judge.gather_ms / 1000
         while (batch := await self._source.next(most)) is not None:
             taken_s = time.monotonic()
