@@ -212,8 +212,8 @@ class EarlierVerdicts:
     def __new__(cls) -> EarlierVerdicts: ...
     def recall(self, writer: TapeWriter) -> None:
         """Learn those of all trades on a tape, and forget all others."""
-    def learn(self, trades: TopicTrades, stream: int, partition: int) -> None:
-        """Learn those of a topic's trades whose ticks came from this source partition."""
+    def learn(self, trades: TopicTrades, stream: int, partitions: list[int]) -> None:
+        """Learn those of a topic's trades whose ticks came from these partitions of the source."""
     def lacks(self, batch: Batch) -> bool:
         """Whether there is a tick in the batch on which no verdict is known.
 

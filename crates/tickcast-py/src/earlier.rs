@@ -32,13 +32,13 @@ impl PyEarlierVerdicts {
         })
     }
 
-    /// Learns those of a topic's trades whose ticks came from this source partition.
-    fn learn(&self, py: Python<'_>, trades: &TopicTrades, stream: u32, partition: u16) -> PyResult<()> {
+    /// Learns those of a topic's trades whose ticks came from these partitions of the source.
+    fn learn(&self, py: Python<'_>, trades: &TopicTrades, stream: u32, partitions: Vec<u16>) -> PyResult<()> {
         py.detach(|| {
             let (arrived, mut earlier) = (lock(&trades.arrived)?, lock(&self.0)?);
             for row in &arrived.batch().rows {
                 let at = row.id.position();
-                if (at.stream, at.partition) == (stream, partition) {
+                if at.stream == stream && partitions.contains(&at.partition) {
                     earlier.note(at, row.status);
                 }
             }

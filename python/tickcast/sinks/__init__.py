@@ -104,5 +104,4 @@ def kafka_sink(  # noqa: PLR0917 (made in one place)
         return KafkaSink(url, config.kafka_options, hold, headers, None)
     if source.commits or progress is None:
         return KafkaSink(url, config.kafka_options, hold, headers, source.ownership)
-    name = f"{source.group}-{source.instance}"
-    return TransactionalKafkaSink(url, config.kafka_options, hold, headers, source, progress, name)
+    return TransactionalKafkaSink(url, config.kafka_options, hold, headers, source, progress, source.transactional_id)

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from tickcast import urls
 from tickcast._core import Hold
+from tickcast.commits import CommitNote
 from tickcast.kafka import Ownership, client_settings, why
 from tickcast.processor.progress import Progress
 from tickcast.sinks.headers import Headers
@@ -266,8 +267,6 @@ class TransactionalKafkaSink(KafkaSink):
         self, positions: list[Position], owned: dict[tuple[int, int], int]
     ) -> dict[tuple[int, int], TopicPartition]:
         """Return what to commit: the newest position of each partition that is ours and has moved on."""
-        from tickcast.sources.kafka import commit_note  # noqa: PLC0415 (the source imports the sinks' Progress)
-
         newest: dict[tuple[int, int], Position] = {}
         for position in positions:
             key = position[:2]
@@ -280,8 +279,8 @@ class TransactionalKafkaSink(KafkaSink):
         offsets = {}
         for key, position in newest.items():
             lowest = self._progress.lowest(position)
-            note = commit_note(self._source.lowest(key[1]) if lowest is None else lowest)
-            offsets[key] = TopicPartition(self._source.topic, key[1], position[2] + 1, note)
+            note = CommitNote(self._source.lowest(key[1]) if lowest is None else lowest, self._name)
+            offsets[key] = TopicPartition(self._source.topic, key[1], position[2] + 1, note.text())
         return offsets
 
     def _send_offsets(self, offsets: list[TopicPartition], group: object) -> None:

@@ -28,12 +28,14 @@ from confluent_kafka import (
 
 from tickcast import urls
 from tickcast._core import Batch, Decoder, EarlierVerdicts
+from tickcast.commits import CommitNote
 from tickcast.errors import SourceError
 from tickcast.kafka import Ownership, client_settings, log_stream, why
 from tickcast.sources.base import Lag, Position, SourceState
+from tickcast.sources.fencing import end_transactions_of_the_dead
 from tickcast.sources.validated import ValidatedTopic
 
-__all__ = ["KafkaSource", "commit_note"]
+__all__ = ["KafkaSource"]
 
 log = logging.getLogger("tickcast.kafka")
 
@@ -169,19 +171,26 @@ class KafkaSource:
             messages, silent = self._take(shelf, max_rows)
             if messages:
                 batch = self._decoder.decode(messages, stream=self._stream, partition=partition, silent=silent)
-                await self._look_up(partition, shelf, batch, since_ms=messages[0].timestamp()[1])
+                if silent:
+                    await self._look_up(partition, shelf, batch, since_ms=messages[0].timestamp()[1])
+                elif shelf.remembers:
+                    shelf.remembers = False
+                    self.earlier.forget(self._stream, partition)
                 return batch
 
     async def _look_up(self, partition: int, shelf: Shelf, batch: Batch, *, since_ms: int) -> None:
         """See to it that the verdicts on a silent batch are known, where the topic of judged trades has them."""
-        if not batch.silent:
-            if shelf.remembers:
-                shelf.remembers = False
-                self.earlier.forget(self._stream, partition)
-        elif self._validated is not None and not shelf.looked_up and self.earlier.lacks(batch):
-            shelf.looked_up = True
-            source = (self._stream, partition)
-            await asyncio.to_thread(self._validated.read, self.earlier, source, since_ms, self._closing)
+        if self._validated is None or shelf.looked_up or not self.earlier.lacks(batch):
+            return
+        partitions = {partition: since_ms}
+        shelf.looked_up = True
+        with self._lock:  # what waits besides is looked up with it: the topic is read once
+            for number, other in self._shelves.items():
+                if other.messages and not other.looked_up and offset_of(other.messages[0]) < other.resume:
+                    partitions[number] = other.messages[0].timestamp()[1]
+                    other.looked_up = True
+        read, since_ms = self._validated.read, min(partitions.values())
+        await asyncio.to_thread(read, self.earlier, self._stream, list(partitions), since_ms, self._closing)
 
     async def saved(self, position: Position, lowest: int | None) -> None:
         """Note that tape and sinks have everything up to `position`; committed soon."""
@@ -193,7 +202,7 @@ class KafkaSource:
             if shelf.is_fresh and not shelf.goes_on:
                 return  # a position of an earlier time as its owner
             shelf.saved = offset
-            shelf.wanted = (offset + 1, commit_note(shelf.lowest if lowest is None else lowest))
+            shelf.wanted = (offset + 1, CommitNote(shelf.lowest if lowest is None else lowest).text())
             self._lock.notify_all()
 
     def state(self) -> SourceState:
@@ -261,6 +270,11 @@ class KafkaSource:
     def instance(self) -> str:
         """Name of this member."""
         return self._url.instance or self._instance
+
+    @property
+    def transactional_id(self) -> str:
+        """Name of the transactions that commit for this member."""
+        return f"{self.group}-{self.instance}"
 
     @property
     def topic(self) -> str:
@@ -438,6 +452,9 @@ class KafkaSource:
         placed: list[TopicPartition] = []
         shelves: dict[int, Shelf] = {}
         owned: dict[tuple[int, int], int] = {}
+        if partitions and not self.commits:
+            settings = client_settings(self._url, self._options)
+            end_transactions_of_the_dead(settings, self.group, self.transactional_id, partitions)
         for known in consumer.committed(partitions, timeout=5.0) if partitions else []:
             if known.error is not None:
                 raise KafkaException(known.error)
@@ -460,7 +477,7 @@ class KafkaSource:
         """Return the offset from which the windows can be had as they were at `resume`."""
         if resume == 0:
             return OFFSET_END if self._url.start == "new" and committed is None else OFFSET_BEGINNING
-        lowest = noted_lowest(known.metadata)
+        lowest = CommitNote.read(known.metadata).lowest
         if lowest is not None:
             return min(lowest, resume)
         if committed is None and self._url.start == "all":
@@ -579,7 +596,7 @@ class KafkaSource:
         while not self._closing.is_set():
             try:
                 return attempt()
-            except KafkaException as error:
+            except (KafkaException, TimeoutError) as error:
                 self._enter("reconnecting", f"{self._shown}: {why(error)}")
                 self._closing.wait(RETRY_S / 4)
         return None
@@ -603,19 +620,6 @@ REFUSALS = frozenset(
     }
 )
 """What trying again does not mend."""
-
-_NOTE = "tickcast lowest="
-
-
-def commit_note(lowest: int | None) -> str:
-    """Return the text that is saved with a commit: the lowest offset that a window still holds."""
-    return "" if lowest is None else f"{_NOTE}{lowest}"
-
-
-def noted_lowest(note: str | None) -> int | None:
-    """Return the lowest offset that a commit's text names; None if it was not written by us."""
-    text = (note or "").removeprefix(_NOTE)
-    return int(text) if note and text != note and text.isdigit() else None
 
 
 def lowest_read(read_from: int) -> int | None:

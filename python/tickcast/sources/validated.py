@@ -35,14 +35,17 @@ class ValidatedTopic:
         self._url = url
         self._options = dict(options)
 
-    def read(self, earlier: EarlierVerdicts, source: tuple[int, int], since_ms: int, closing: threading.Event) -> None:
-        """Learn what the ticks of a source partition were judged; blocks, for `PATIENCE_S` at most.
+    def read(
+        self, earlier: EarlierVerdicts, stream: int, partitions: list[int], since_ms: int, closing: threading.Event
+    ) -> None:
+        """Learn what the ticks of source partitions were judged; blocks, for `PATIENCE_S` at most.
 
         Brokers that don't answer are no error: the ticks are judged again then.
 
         Args:
             earlier: Is told the verdicts.
-            source: Stream and partition of the ticks' positions.
+            stream: Stream of the ticks' positions.
+            partitions: Partitions of the ticks' positions.
             since_ms: The log's time of the first tick, ms since the Unix epoch.
             closing: Set: give up.
         """
@@ -58,18 +61,19 @@ class ValidatedTopic:
             }
         )
         try:
-            count = self._read(consumer, earlier, source, since_ms, closing)
-            log.info("%s trades of %s read for the verdicts on partition %s", count, self._url.topic, source[1])
+            count = self._read(consumer, earlier, stream, partitions, since_ms, closing)
+            log.info("%s trades of %s read for the verdicts on partitions %s", count, self._url.topic, partitions)
         except KafkaException as error:
             log.warning("ticks are judged again, %s can't be read: %s", self._url.topic, why(error))
         finally:
             consumer.close()
 
-    def _read(
+    def _read(  # noqa: PLR0917 (called in one place)
         self,
         consumer: Consumer,
         earlier: EarlierVerdicts,
-        source: tuple[int, int],
+        stream: int,
+        partitions: list[int],
         since_ms: int,
         closing: threading.Event,
     ) -> int:
@@ -89,7 +93,7 @@ class ValidatedTopic:
             taken = consumer.consume(TAKE, TAKE_S)
             messages = [message for message in taken if message.error() is None]
             count += len(messages)
-            earlier.learn(decode_topic(messages, stream=0, format=self._url.format), *source)
+            earlier.learn(decode_topic(messages, stream=0, format=self._url.format), stream, partitions)
             ended = [message for message in taken if _code(message.error()) == KafkaError._PARTITION_EOF]
             left -= {message.partition() for message in ended}
         return count

@@ -1,0 +1,31 @@
+"""What goes with a committed position on Kafka, as the commit's metadata: what whoever takes over has to know."""
+
+import re
+
+import msgspec
+
+__all__ = ["CommitNote"]
+
+_TEXT = re.compile(r"tickcast(?: lowest=(\d+))?(?: by=(\S+))?")
+
+
+class CommitNote(msgspec.Struct, frozen=True):
+    """A note on a commit."""
+
+    lowest: int | None = None
+    """Lowest offset that a window still holds, or rules look back on; None: not known."""
+    by: str | None = None
+    """Transactional id of the sink that committed; None: no transaction."""
+
+    def text(self) -> str:
+        """Return the metadata."""
+        lowest = "" if self.lowest is None else f" lowest={self.lowest}"
+        return f"tickcast{lowest}" + ("" if self.by is None else f" by={self.by}")
+
+    @classmethod
+    def read(cls, text: str | None) -> "CommitNote":
+        """Read metadata; of such that was not written here nothing is known."""
+        found = _TEXT.fullmatch(text or "")
+        if found is None:
+            return cls()
+        return cls(int(found[1]) if found[1] else None, found[2])
