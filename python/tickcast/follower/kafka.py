@@ -96,7 +96,7 @@ class KafkaTrades:
             with self._room:
                 trades = self._arrived.popleft() if self._arrived else None
                 if trades is not None:
-                    self._rows -= trades.messages
+                    self._rows -= trades.rows
                     self._room.notify_all()
             if trades is not None:
                 while self._skipped:
@@ -246,7 +246,7 @@ class KafkaTrades:
             while self._rows > MOST_ROWS and not self._closing.is_set():
                 self._room.wait(1.0)
             self._arrived.append(trades)
-            self._rows += trades.messages
+            self._rows += trades.rows
         self._tell()
 
     def _look(self, consumer: Consumer) -> None:
