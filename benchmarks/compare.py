@@ -189,7 +189,7 @@ def main() -> None:
     binary = load_client()
     path = RESULTS / "compare.json"
     found = json.loads(path.read_text())["servers"] if args.keep and path.exists() else {}
-    result = {"machine": machine(), "seconds": args.seconds, "runs": args.runs, "servers": found}
+    result = {"machine": machine(), "seconds": args.seconds, "runs": args.runs, "parts": args.keep, "servers": found}
     for contender in CONTENDERS:
         if contender.key not in args.only.split(","):
             continue

@@ -60,6 +60,8 @@ def report(result: dict[str, Any]) -> str:
         ]
     median = f", the median of {result['runs']} by p99" if result["runs"] > 1 else ""
     lines += ["", "## Caveats", CAVEATS.format(seconds=result["seconds"], median=median).rstrip(), ""]
+    if result.get("parts"):
+        lines[-1:] = ["- Measured in parts, one after the other, while others used the machine in between.", ""]
     return "\n".join(lines)
 
 
