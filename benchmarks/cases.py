@@ -197,7 +197,11 @@ async def _leave_and_return(run_dir: Path, address: str) -> Run:
     while ledger.sequences[-1] < wanted:
         message = await client.receive()
         ledger.add(message)
-        if caught_up is None and message["type"] == "trades" and message["sentNs"] / 1e6 - _newest_ms(message) < 100:
+        if (
+            caught_up is None
+            and message["type"] == "trades"
+            and int(message["sentNs"]) / 1e6 - _newest_ms(message) < 100
+        ):
             caught_up, missed = loop.time() - back, ledger.sequences[-1] - following + 1
     await client.close()
     ledger.check()

@@ -224,7 +224,7 @@ CONTENDERS = [
     Contender(
         "original-nowait",
         "… without its wait",
-        "the same, the 10 ms taken out, no windows",
+        "the same, the 10 ms taken out",
         _original_version,
         _original(wait=False, broadcast=True),
     ),
