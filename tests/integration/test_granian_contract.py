@@ -96,12 +96,6 @@ def test_a_vanished_client_is_told_by_the_pending_receive_alone(server):
     assert report == ["websocket.disconnect", False], "sending on raises nothing"
 
 
-def test_a_close_waits_for_the_pending_receive(server):
-    with raw_socket(server, "/early"):
-        report = wait_until(lambda: server.report().get("early"), "the close is given up")
-    assert report == [False, False], "if it gets through now, sessions need not end their receive first"
-
-
 async def test_clients_are_taken_leave_of_before_granian_stops(server):
     async with websockets.connect(server.ws("/stay"), compression=None) as client, asyncio.timeout(20):
         assert await client.recv() == "hello"

@@ -107,7 +107,7 @@ class Session:
     async def _end(self, left: Left) -> None:
         """Close, even if the client does not read: what is under way first has to be given up.
 
-        With Granian a close waits for the pending receive, so that has to have ended.
+        Up to Granian 2.8.7 a close waits for the pending receive, so that has to have ended.
         """
         give_up(left.pending)
         if left.code == CloseCode.TOO_SLOW:
