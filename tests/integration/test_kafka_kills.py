@@ -163,5 +163,7 @@ def test_members_that_come_and_go_change_nothing(kafka_server: KafkaServer, prog
     group.kill(0)
     publishing.join(120)
     messages = Topic(kafka.address, f"{topic}-out").read(count, PATIENCE_S, group.words)
+    said = [line for member in group.members.values() for line in member.errors]
+    assert [line for line in said if "may have left open is ended" in line], "the dead one's transaction stayed open"
     group.close()
     check(messages, reference(kafka, programs, tmp_path, topic, count), once=True)
