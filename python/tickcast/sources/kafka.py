@@ -18,7 +18,6 @@ from typing import Any
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -33,6 +32,7 @@ from tickcast.errors import SourceError
 from tickcast.kafka import Ownership, client_settings, log_stream, why
 from tickcast.sources.base import Lag, Position, SourceState
 from tickcast.sources.fencing import end_transactions_of_the_dead
+from tickcast.sources.shelf import Shelf, offset_of
 from tickcast.sources.validated import ValidatedTopic
 
 __all__ = ["KafkaSource"]
@@ -56,32 +56,6 @@ BYTES_PER_ROW = 40
 RETRY_S = 1.0
 REACHES_BACK = 2
 """How many reaches before the first message the log is read where no commit says it."""
-
-
-class Shelf:
-    """Messages of one partition that wait to be decoded, and how far the partition has come."""
-
-    def __init__(self, resume: int, lowest: int | None, *, goes_on: bool) -> None:
-        self.goes_on = goes_on
-        """The tape may have trades of it that are for the sinks: it was ours before the start and never given up."""
-        self.lowest = lowest
-        """Offset from which it has been read: windows need nothing before it. None: not known."""
-        self.resume = resume
-        """First offset whose trades go out; what lies before only fills the windows."""
-        self.messages: deque[Message] = deque()
-        self.is_fresh = True
-        """Nothing has been handed out: the windows of its instruments begin anew."""
-        self.remembers = True
-        """Verdicts on its ticks of earlier may be kept."""
-        self.looked_up = False
-        """They were looked for in the topic of judged trades."""
-        self.taken = -1
-        """Last offset handed out for trades."""
-        self.saved = -1
-        """Last offset that tape and sinks have."""
-        self.committed: tuple[int, str] | None = None
-        self.wanted: tuple[int, str] | None = None
-        """Offset to commit, with its note."""
 
 
 class KafkaSource:
@@ -186,7 +160,7 @@ class KafkaSource:
         shelf.looked_up = True
         with self._lock:  # what waits besides is looked up with it: the topic is read once
             for number, other in self._shelves.items():
-                if other.messages and not other.looked_up and offset_of(other.messages[0]) < other.resume:
+                if other.is_silent and not other.looked_up:
                     partitions[number] = other.messages[0].timestamp()[1]
                     other.looked_up = True
         read, since_ms = self._validated.read, min(partitions.values())
@@ -301,9 +275,9 @@ class KafkaSource:
         taken: list[Message] = []
         size = 0
         with self._lock:
-            silent = bool(shelf.messages) and offset_of(shelf.messages[0]) < shelf.resume
+            silent = shelf.is_silent
             while shelf.messages and len(taken) < max_rows and size < max_rows * BYTES_PER_ROW:
-                if silent and offset_of(shelf.messages[0]) >= shelf.resume:
+                if silent and not shelf.is_silent:
                     break
                 message = shelf.messages.popleft()
                 size += len(message)
@@ -625,12 +599,6 @@ REFUSALS = frozenset(
 def lowest_read(read_from: int) -> int | None:
     """Return the first offset that is read from there; None at the end, which is not known before it is reached."""
     return 0 if read_from == OFFSET_BEGINNING else None if read_from == OFFSET_END else read_from
-
-
-def offset_of(message: Message) -> int:
-    """Return a message's offset, which every message that was received has."""
-    offset = message.offset()
-    return OFFSET_INVALID if offset is None else offset
 
 
 def partition_of(message: Message) -> int:

@@ -171,7 +171,8 @@ function RecentRejects({ app, of }: { app: App; of: string }) {
       {error !== "" && <p class="problem">{error}</p>}
       <ul class="rows">
         {(value?.trades ?? []).map((trade, i) => (
-          <li key={trade.tradeId}>
+          // By place: a row stays where it is and shows another trade, rather than move down.
+          <li key={i}>
             <a href={routeHash({ page: "instrument", of, trade: trade.tradeId })}>
               <time>{app.zone.value.clock(Number(trade.timestampNs) / 1e6)}</time>
               <b>{trade.price ?? NONE}</b>
