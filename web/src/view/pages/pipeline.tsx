@@ -48,6 +48,8 @@ export function PipelinePage({ app }: { app: App }) {
   const counters = board?.counters ?? {};
   const rows: readonly Stage[] = STAGES_SHOWN.map(({ name, hint, of }) => ({ name, hint, ...of(state, paint) }));
   const offset = state?.offset;
+  // Nothing stands before it is known how high the tables are.
+  if (status === undefined && error === "") return <div class="page page-pipeline" />;
   return (
     <div class="page page-pipeline">
       {error !== "" && <p class="problem">{error}</p>}

@@ -80,7 +80,8 @@ export function RejectsPage({ app }: { app: App }) {
         <h2 id="newest-rejects">Newest</h2>
         <ul class="rows" data-testid="reject-list">
           {(found?.trades ?? []).map((trade, i) => (
-            <li key={trade.tradeId}>
+            // By place: a row stays where it is and shows another trade, rather than move down.
+            <li key={i}>
               <a
                 href={routeHash({ page: "rejects", of: app.route.value.of, trade: trade.tradeId })}
                 data-testid="reject"

@@ -36,6 +36,15 @@ export function RulesPage({ app }: { app: App }) {
         </button>
       </div>
       {error !== "" && <p class="problem">{error}</p>}
+      {/* Nothing below stands before it is known how high the table is. */}
+      {value !== undefined && <Known value={value} shares={shares} app={app} />}
+    </div>
+  );
+}
+
+function Known({ value, shares, app }: { value: RulesAnswer; shares: ReadonlyMap<string, number>; app: App }) {
+  return (
+    <>
       <section class="card table-card" aria-label="Rules">
         <table class="table rules-table" data-testid="rules">
           <thead>
@@ -63,12 +72,12 @@ export function RulesPage({ app }: { app: App }) {
             </tr>
           </thead>
           <tbody>
-            {(value?.rules ?? []).map((rule) => (
+            {value.rules.map((rule) => (
               <Rule key={rule.name} rule={rule} share={shares.get(rule.name)} />
             ))}
           </tbody>
         </table>
-        {value !== undefined && value.rules.length === 0 && (
+        {value.rules.length === 0 && (
           <p class="muted">
             No rule set: ticks are judged by the screen alone. <code>--rules module:attribute</code> names one.
           </p>
@@ -77,7 +86,7 @@ export function RulesPage({ app }: { app: App }) {
       <section class="card" aria-label="Breakers">
         <h2>Breakers that are not closed</h2>
         <ul class="rows" data-testid="breakers">
-          {(value?.breakers ?? []).map((breaker) => (
+          {value.breakers.map((breaker) => (
             <li key={`${breaker.rule} ${breaker.instrument}`} class="breaker">
               <span data-breaker={breaker.state}>{breaker.state}</span>
               <b>{breaker.rule}</b>
@@ -87,16 +96,14 @@ export function RulesPage({ app }: { app: App }) {
             </li>
           ))}
         </ul>
-        {value !== undefined && value.breakers.length === 0 && (
-          <p class="muted">All closed: every rule is asked about every instrument.</p>
-        )}
+        {value.breakers.length === 0 && <p class="muted">All closed: every rule is asked about every instrument.</p>}
       </section>
       <p class="hint">
         Times are of the rule's own code, since the processor started; the share of a CPU is of the last seconds, over
         all workers. What a rule in shadow says is counted and decides nothing. The version stands behind the name of
         the rule set: of its source where it has none of its own.
       </p>
-    </div>
+    </>
   );
 }
 
