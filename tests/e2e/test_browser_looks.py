@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
 SIZES = (("dark", 1280, 720), ("light", 1280, 720), ("dark", 390, 844))
 MOST_SHIFT = 0.1
-"""Of the layout: what Web Vitals call good. The pipeline, whose tables fill one after the other, comes to 0.04."""
+"""Of the layout: what Web Vitals call good. All pages but the pipeline stay below 0.01; that one comes to 0.03."""
 NOT_SERVED = ("@biomejs", "@typescript", "typescript", "axe-core", ".cache", ".vite")
 """Packages that checking and testing need, and a page does not."""
 MOST_SCRIPT_BYTES = 350_000
