@@ -65,14 +65,48 @@ class Batch:
     def undecodable(self) -> list[tuple[_Position, bytes, str]]:
         """What could not be decoded: position, original bytes, why."""
     @property
-    def letters(self) -> list[Any]:
-        """The messages of `undecodable`, one for each, as the queue's client gave them; empty where there are none."""
+    def letters(self) -> list[tuple[bytes | None, list[tuple[str, bytes | None]]]]:
+        """Key and headers of the messages of `undecodable`, one for each; empty where the source has none."""
     @property
     def silent(self) -> bool:
         """Whether it only fills the windows: its trades are elsewhere already."""
     @property
     def traceparents(self) -> list[tuple[str, str]]:
         """W3C trace contexts of messages that came with one, each behind the first 28 digits of their trades' ids."""
+
+@final
+class Inbox:
+    """Messages of one partition of a log, on their way to be decoded.
+
+    Args:
+        messages: Offset, the broker's time (ms), payload, key and headers of each, in the order of the offsets.
+
+    Raises:
+        ValueError: They are not in order, or there are none.
+    """
+
+    def __new__(
+        cls, messages: list[tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]]
+    ) -> Inbox: ...
+    def __len__(self) -> int:
+        """Return how many messages there are, one at least."""
+    @property
+    def first_offset(self) -> int:
+        """Offset of the first message."""
+    @property
+    def last_offset(self) -> int:
+        """Offset of the last message."""
+    @property
+    def first_ms(self) -> int:
+        """The broker's time of the first message, ms."""
+    @property
+    def size(self) -> int:
+        """Bytes of payloads, keys and headers."""
+    def split(self, messages: int, size: int, before: int | None = None) -> tuple[Inbox, Inbox | None]:
+        """Part it: so many messages and bytes at most, and only what lies before an offset; then the rest.
+
+        The first part has one message at least.
+        """
 
 @final
 class Decoder:
@@ -91,12 +125,12 @@ class Decoder:
     def __new__(
         cls, *, format: str | None = None, volume_scale: int = 1, volume_scales: dict[str, int] | None = None
     ) -> Decoder: ...
-    def decode(self, messages: list[Any], *, stream: int, partition: int, silent: bool = False) -> Batch:
+    def decode(self, inboxes: list[Inbox], *, stream: int, partition: int, silent: bool = False) -> Batch:
         """Decode messages of one partition, in order.
 
         Args:
-            messages: As confluent-kafka gives them: methods ``value``, ``offset``, ``timestamp`` (ms) and ``headers``.
-                Without a value they are tombstones, which are no ticks.
+            inboxes: The messages. Those without a payload are tombstones, which are no ticks; the headers
+                ``tickcast-format`` and ``traceparent`` count.
             stream: Stream of the positions.
             partition: Partition of the positions.
             silent: They only fill the windows: their trades are elsewhere already.
@@ -654,6 +688,84 @@ class TapeFeed:
         """Wait until the head has left ``head``, at most ``timeout_s`` seconds; return the head."""
 
 @final
+class Outbox:
+    """Trades of the tape as messages for a queue."""
+
+    def __len__(self) -> int:
+        """Return how many messages there are."""
+    @property
+    def last(self) -> int:
+        """Last sequence that the trades reach."""
+    @property
+    def positions(self) -> list[_Position]:
+        """Last position of each source partition."""
+    @property
+    def skipped(self) -> int:
+        """Trades that were passed over: not owned, or on the tape a second time."""
+    def messages(self) -> list[tuple[str, bytes, str, list[tuple[str, str]]]]:
+        """Return the messages: instrument, payload, trade id, headers."""
+
+@final
+class KafkaInlet:
+    """Partitions of a consumer of confluent-kafka, whose messages come past Python.
+
+    The consumer goes on to be polled for what concerns its group.
+
+    Args:
+        consumer: Made just before by this thread, with ``plugin.library.paths`` naming this module's file.
+        most: Messages taken at a time.
+
+    Raises:
+        RuntimeError: librdkafka has not shown the consumer to the plugin.
+    """
+
+    def __new__(cls, consumer: object, most: int) -> KafkaInlet: ...
+    def divert(self, topic: str, partition: int) -> None:
+        """Have the messages of a partition come here, from its next assignment on.
+
+        Raises:
+            RuntimeError: It is no name of a topic.
+        """
+    def take(self, wait_s: float, gather_s: float) -> tuple[list[tuple[int, Inbox]], list[int]]:
+        """Wait for a message, and when one has come a moment longer for more.
+
+        Returns:
+            Messages by partition, and librdkafka's codes of what went wrong.
+        """
+    def close(self) -> None:
+        """End the queue; has to come before the consumer is closed."""
+
+@final
+class KafkaOutlet:
+    """A topic of a producer of confluent-kafka, to which messages go past Python.
+
+    Args:
+        producer: Made just before by this thread, with ``plugin.library.paths`` naming this module's file.
+        topic: The topic.
+
+    Raises:
+        RuntimeError: librdkafka has not shown the producer to the plugin.
+    """
+
+    def __new__(cls, producer: object, topic: str) -> KafkaOutlet: ...
+    def produce(self, outbox: Outbox, start: int) -> tuple[int, int | None]:
+        """Hand over messages from ``start`` on; doesn't wait.
+
+        Returns:
+            Up to which message librdkafka has taken them, and its error code for that one (None: its queue is full,
+            or all is taken).
+        """
+    def take_failure(self) -> int | None:
+        """Return why a message could not be delivered, the first since this was asked last; librdkafka's code."""
+
+def load_librdkafka(extension: str) -> None:
+    """Find librdkafka in confluent-kafka's extension module, which has been imported.
+
+    Raises:
+        RuntimeError: It is not there.
+    """
+
+@final
 class Hold:
     """A sink's cursor on the tape."""
 
@@ -663,8 +775,6 @@ class Hold:
     @property
     def confirmed(self) -> int:
         """Last sequence that is confirmed."""
-    def rule_sets(self) -> list[str]:
-        """Return all rule sets that the tape has seen, ``name@version``."""
     def read_messages(
         self,
         max_trades: int,
@@ -672,19 +782,18 @@ class Hold:
         format: str,
         owned: dict[tuple[int, int], int] | None = None,
         until: int | None = None,
-    ) -> tuple[list[tuple[str, bytes, str, int, int]], int, list[_Position], int]:
+        traces: dict[str, str] | None = None,
+    ) -> Outbox:
         """Wait up to ``wait_s`` seconds for trades and return them as messages for a queue.
 
         Args:
             max_trades: About so many at most; the ticks of one message of the source are never parted.
             wait_s: Longest wait, seconds.
-            format: ``json``, ``proto``, or ``proto-batch``: a message for each instrument.
+            format: ``json``, ``proto``, or ``proto-batch``: a message for each instrument and rule set, of 512 KiB at
+                most.
             owned: Source partitions (stream, partition) whose trades count, from an offset on; None: all.
             until: Last sequence at most, which ends a message of the source: behind it other partitions may count.
-
-        Returns:
-            Messages (instrument, payload, trade id, sequence, number of the rule set), the last sequence, the last
-            position of each source partition, and how many trades were passed over.
+            traces: ``traceparent`` by the first 28 digits of the trade ids of a tick's message.
 
         Raises:
             ValueError: There is no such format.

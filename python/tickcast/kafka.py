@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection, cimpl
 from confluent_kafka.admin import AdminClient
 
-from tickcast import urls
+from tickcast import _core, urls
+from tickcast._core import KafkaInlet, KafkaOutlet
 
-__all__ = ["Ownership", "client_settings", "instance_name", "log_stream", "why"]
+__all__ = ["Ownership", "client_settings", "instance_name", "log_stream", "open_inlet", "open_outlet", "why"]
 
 CONNECT_S = 5.0
 """Longest wait for an answer of the brokers before it is asked again."""
@@ -42,6 +43,35 @@ def instance_name(run_dir: str) -> str:
     """Return the name of the group member that this run directory is for ever."""
     digest = hashlib.sha256(run_dir.encode()).hexdigest()[:8]
     return f"tickcast-{socket.gethostname()}-{digest}"
+
+
+def open_inlet(settings: Mapping[str, Any], most: int) -> tuple[Consumer, KafkaInlet]:
+    """Make a consumer, and what takes messages from it past Python, so many at a time: the same client.
+
+    Raises:
+        KafkaException: A setting is wrong.
+        RuntimeError: confluent-kafka's librdkafka takes no plugins, or is not found.
+    """
+    consumer = Consumer(with_plugin(settings))
+    return consumer, KafkaInlet(consumer, most)
+
+
+def open_outlet(settings: Mapping[str, Any], topic: str) -> tuple[Producer, KafkaOutlet]:
+    """Make a producer, and what hands messages to it past Python: the same client.
+
+    Raises:
+        KafkaException: A setting is wrong.
+        RuntimeError: confluent-kafka's librdkafka takes no plugins, or is not found.
+    """
+    producer = Producer(with_plugin(settings))
+    return producer, KafkaOutlet(producer, topic)
+
+
+def with_plugin(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with which librdkafka shows its client to the extension."""
+    _core.load_librdkafka(cimpl.__file__)
+    plugins = [path for path in (settings.get("plugin.library.paths"), _core.__file__) if path]
+    return {**settings, "plugin.library.paths": ";".join(plugins)}
 
 
 def log_stream(url: urls.Kafka, options: Mapping[str, str]) -> int:

@@ -53,6 +53,7 @@ class Group:
 
     def stop(self, number: int) -> None:
         program = self.members.pop(number)
+        program.expect("ready")  # it may just have been started
         assert program.end() == 0, program.errors[-5:]
 
     def close(self) -> None:

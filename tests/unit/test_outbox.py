@@ -38,11 +38,11 @@ def read_all(hold: Hold, head: int, begun: int, most: int) -> list[str]:
     ids = []
     while hold.confirmed < head:
         mine = hold.confirmed >= begun
-        messages, last, _, _ = hold.read_messages(most, 0.0, "json", {P: 0} if mine else {}, None if mine else begun)
-        assert mine or last <= begun, "trades were passed over that are its own"
-        assert last > hold.confirmed, "it does not get on"
-        ids += [message[2] for message in messages]
-        hold.confirm(last)
+        outbox = hold.read_messages(most, 0.0, "json", {P: 0} if mine else {}, None if mine else begun)
+        assert mine or outbox.last <= begun, "trades were passed over that are its own"
+        assert outbox.last > hold.confirmed, "it does not get on"
+        ids += [trade_id for _, _, trade_id, _ in outbox.messages()]
+        hold.confirm(outbox.last)
     return ids
 
 

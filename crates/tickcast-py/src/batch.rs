@@ -1,8 +1,9 @@
 //! A decoded batch on its way from a source to the judge.
 
 use crate::judge::lock;
+use crate::messages::Letter;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyBytes;
 use std::sync::Mutex;
 use tickcast_core::position::Origin;
 use tickcast_core::{Broken, Decoded, TickBatch, Undecodable};
@@ -12,8 +13,8 @@ use tickcast_core::{Broken, Decoded, TickBatch, Undecodable};
 pub struct Batch {
     inner: Mutex<Option<Ticks>>,
     undecodable: Vec<(Undecodable, PositionTuple)>,
-    /// The messages behind the undecodable ones, where the source has any.
-    letters: Vec<Py<PyAny>>,
+    /// What else the messages behind the undecodable ones had, where the source has any.
+    letters: Vec<Letter>,
     silent: bool,
     traceparents: Vec<(String, String)>,
     rows: usize,
@@ -26,6 +27,9 @@ pub type Ticks = (TickBatch, Vec<Broken>, Origin);
 
 /// (stream, partition, offset, index) as Python sees a position.
 pub type PositionTuple = (u32, u16, u64, u16);
+
+/// Key and headers as Python sees them.
+type Shown<'py> = (Option<Bound<'py, PyBytes>>, Vec<(String, Option<Bound<'py, PyBytes>>)>);
 
 impl Batch {
     /// Returns a batch; the origin has an entry for each message of the decode call.
@@ -65,14 +69,9 @@ impl Batch {
         }
     }
 
-    /// Returns a batch that keeps those of its messages that could not be decoded.
-    ///
-    /// # Errors
-    /// Python's own.
-    pub fn of_messages(decoded: Decoded, origin: Origin, messages: &Bound<'_, PyList>) -> PyResult<Self> {
-        let letter = |u: &Undecodable| messages.get_item(u.message as usize).map(Bound::unbind);
-        let letters = decoded.undecodable.iter().map(letter).collect::<PyResult<_>>()?;
-        Ok(Batch { letters, ..Batch::new(decoded, origin) })
+    /// Returns a batch that keeps what else those of its messages had that could not be decoded.
+    pub fn with_letters(decoded: Decoded, origin: Origin, letters: Vec<Letter>) -> Self {
+        Batch { letters, ..Batch::new(decoded, origin) }
     }
 
     /// Takes the ticks out; a batch is judged once.
@@ -139,10 +138,15 @@ impl Batch {
         self.traceparents.clone()
     }
 
-    /// The messages of `undecodable`, one for each, as the broker's client gave them; empty where there are none.
+    /// Key and headers of the messages of `undecodable`, one for each; empty where there are none.
     #[getter]
-    fn letters(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.letters.iter().map(|letter| letter.clone_ref(py)).collect()
+    fn letters<'py>(&self, py: Python<'py>) -> Vec<Shown<'py>> {
+        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map(|value| PyBytes::new(py, value));
+        let shown = |letter: &Letter| {
+            let headers = letter.headers.iter().map(|(name, value)| (name.clone(), bytes(value))).collect();
+            (bytes(&letter.key), headers)
+        };
+        self.letters.iter().map(shown).collect()
     }
 
     /// What could not be decoded: (position, bytes, why).

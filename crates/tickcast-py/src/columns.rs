@@ -1,10 +1,10 @@
 //! Trades of the tape as columns, for sinks that write columns.
 
 use crate::column::{Plain, bytes_of};
-use crate::messages::Dictionaries;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use tickcast_core::Names;
+use tickcast_core::outbox::Dictionaries;
 use tickcast_core::tape::{NO_INSTRUMENT, Read, Run, TapeReader};
 
 /// Says that there is none, in a column of codes.
@@ -88,7 +88,7 @@ fn columns(reader: &TapeReader, dictionaries: &mut Dictionaries, run: &Run, last
     let mut out = TradeColumns { last, first: run.first(), ..TradeColumns::default() };
     out.enrichments = vec![Vec::with_capacity(run.len()); reader.enrichments().len()];
     for record in run.iter() {
-        let code = out.instruments.intern(dictionaries.instrument(reader, &record));
+        let code = out.instruments.intern(&dictionaries.instrument(reader, &record));
         if code as usize == out.listed.len() {
             // A trade that failed the screen carries its instrument as text, also where the dictionary has it.
             let listed = record.instrument() != NO_INSTRUMENT || dictionaries.lists(reader, out.instruments.get(code));

@@ -10,6 +10,7 @@ pub mod error;
 mod feed;
 mod frames;
 pub mod judge;
+mod kafka;
 mod messages;
 mod nats;
 mod pump;
@@ -28,6 +29,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<batch::Batch>()?;
     m.add_class::<column::Column>()?;
     m.add_class::<messages::Decoder>()?;
+    m.add_class::<messages::PyInbox>()?;
+    m.add_class::<messages::PyOutbox>()?;
     m.add_class::<earlier::PyEarlierVerdicts>()?;
     m.add_class::<judge::PyJudge>()?;
     m.add_class::<judge::PyJudged>()?;
@@ -40,6 +43,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     decoder::register(m)?;
     feed::register(m)?;
     frames::register(m)?;
+    kafka::register(m)?;
     nats::register(m)?;
     pump::register(m)?;
     reader::register(m)?;

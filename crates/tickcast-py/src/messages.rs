@@ -4,20 +4,20 @@ use crate::batch::{Batch, PositionTuple};
 use crate::error::to_py;
 use crate::judge::now_ns;
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
-use std::collections::{HashMap, HashSet};
-use tickcast_core::decode::{self, Format, MAX_TICKS, Options};
-use tickcast_core::encode::proto;
-use tickcast_core::position::{Origin, Position};
-use tickcast_core::tape::{Read, Record, Run, TEXT_REASON, TapeReader};
-use tickcast_core::trade::Trade;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use tickcast_core::decode::{self, Format, Options};
+use tickcast_core::inbox::Inbox;
+use tickcast_core::outbox::{FORMAT_HEADER, Message, Outbox, TRACE_HEADER};
+use tickcast_core::position::Origin;
+use tickcast_core::{Decoded, Undecodable};
 
-/// Header that names the format of a payload.
-pub const FORMAT_HEADER: &str = "tickcast-format";
-const TRACE_HEADER: &str = "traceparent";
+/// Digits of a trade id that name the message of its tick.
+const MESSAGE_DIGITS: usize = 28;
 
 /// Decodes the messages of one source.
 #[pyclass(frozen, module = "tickcast._core")]
@@ -36,38 +36,150 @@ impl Decoder {
         Ok(Decoder { format: format.map(format_of).transpose()?, options })
     }
 
-    /// Decodes messages of one partition, in order; a message is what confluent-kafka gives.
-    #[pyo3(signature = (messages, *, stream, partition, silent=false))]
-    fn decode(&self, messages: &Bound<'_, PyList>, stream: u32, partition: u16, silent: bool) -> PyResult<Batch> {
-        let py = messages.py();
+    /// Decodes messages of one partition, in order.
+    #[pyo3(signature = (inboxes, *, stream, partition, silent=false))]
+    fn decode(
+        &self,
+        py: Python<'_>,
+        inboxes: Vec<Bound<'_, PyInbox>>,
+        stream: u32,
+        partition: u16,
+        silent: bool,
+    ) -> PyResult<Batch> {
+        let parts: Vec<&PyInbox> = inboxes.iter().map(Bound::get).collect();
+        let (decoded, origin, letters) = py.detach(|| {
+            let messages: Vec<(&Inbox, usize)> =
+                parts.iter().flat_map(|part| part.range.clone().map(|at| (&*part.inbox, at))).collect();
+            let (decoded, origin) = self.decode_messages(&messages, stream, partition, silent);
+            let letter = |u: &Undecodable| Letter::of(messages[u.message as usize]);
+            let letters = decoded.undecodable.iter().map(letter).collect();
+            (decoded, origin, letters)
+        });
+        Ok(Batch::with_letters(decoded, origin, letters))
+    }
+}
+
+impl Decoder {
+    fn decode_messages(
+        &self,
+        messages: &[(&Inbox, usize)],
+        stream: u32,
+        partition: u16,
+        silent: bool,
+    ) -> (Decoded, Origin) {
         let arrival_ns = now_ns();
         let mut origin = Origin::new(stream, partition);
         origin.silent = silent;
-        let mut payloads: Vec<(u32, Option<Format>, PyBackedBytes)> = Vec::with_capacity(messages.len());
-        for (at, message) in messages.iter().enumerate() {
-            let offset: u64 = message.call_method0(intern!(py, "offset"))?.extract()?;
-            let (_, millis): (i32, i64) = message.call_method0(intern!(py, "timestamp"))?.extract()?;
-            origin.push(offset, arrival_ns, millis.max(0).saturating_mul(1_000_000));
+        let mut payloads: Vec<(u32, Option<Format>, &[u8])> = Vec::with_capacity(messages.len());
+        for (number, &(inbox, at)) in (0u32..).zip(messages) {
+            let broker_ns = inbox.broker_ms(at).max(0).saturating_mul(1_000_000);
+            origin.push(inbox.offset(at), arrival_ns, broker_ns);
             // Without a payload it is a tombstone: says that a key is gone, and is no tick.
-            if let Some(payload) = message.call_method0(intern!(py, "value"))?.extract::<Option<PyBackedBytes>>()? {
-                let headers = message.call_method0(intern!(py, "headers"))?;
-                let [stated, trace] = header(&headers, [FORMAT_HEADER, TRACE_HEADER])?;
-                let stated = stated.as_deref().and_then(Format::from_name);
-                origin.traceparents.extend(trace.map(|trace| (at as u32, trace)));
+            if let Some(payload) = inbox.payload(at) {
+                let stated = inbox.header(at, FORMAT_HEADER).and_then(Format::from_name);
+                let trace = inbox.header(at, TRACE_HEADER);
+                origin.traceparents.extend(trace.map(|trace| (number, trace.to_owned())));
                 // Nobody means a tick of defaults only: empty payloads are refused, whatever the format.
-                let format = stated.or(self.format).filter(|_| !payload.is_empty());
-                payloads.push((at as u32, format, payload));
+                payloads.push((number, stated.or(self.format).filter(|_| !payload.is_empty()), payload));
             }
         }
-        let decoded = py.detach(|| {
-            let mut decoded = decode::decode(payloads.iter().map(|(_, f, p)| (*f, &p[..])), &self.options);
-            if payloads.len() < origin.offset.len() {
-                decoded.ticks.message.iter_mut().for_each(|m| *m = payloads[*m as usize].0);
-                decoded.undecodable.iter_mut().for_each(|u| u.message = payloads[u.message as usize].0);
-            }
-            decoded
-        });
-        Batch::of_messages(decoded, origin, messages)
+        let mut decoded = decode::decode(payloads.iter().map(|(_, f, p)| (*f, *p)), &self.options);
+        if payloads.len() < messages.len() {
+            decoded.ticks.message.iter_mut().for_each(|m| *m = payloads[*m as usize].0);
+            decoded.undecodable.iter_mut().for_each(|u| u.message = payloads[u.message as usize].0);
+        }
+        (decoded, origin)
+    }
+}
+
+/// What a message had besides its payload.
+#[derive(Clone)]
+pub struct Letter {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its headers, in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Letter {
+    fn of((inbox, at): (&Inbox, usize)) -> Self {
+        let header = |(name, value): (&[u8], Option<&[u8]>)| {
+            (String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec))
+        };
+        Letter { key: inbox.key(at).map(<[u8]>::to_vec), headers: inbox.headers(at).map(header).collect() }
+    }
+}
+
+/// Messages of one partition of a log.
+#[pyclass(frozen, name = "Inbox", module = "tickcast._core")]
+pub struct PyInbox {
+    inbox: Arc<Inbox>,
+    range: Range<usize>,
+}
+
+impl From<Inbox> for PyInbox {
+    fn from(inbox: Inbox) -> Self {
+        let range = 0..inbox.len();
+        PyInbox { inbox: Arc::new(inbox), range }
+    }
+}
+
+/// A message by hand: offset, the broker's time in ms, payload, key, headers.
+type ByHand = (u64, i64, Option<PyBackedBytes>, Option<PyBackedBytes>, Vec<(String, Option<PyBackedBytes>)>);
+
+#[pymethods]
+impl PyInbox {
+    /// Makes an inbox by hand.
+    #[new]
+    fn new(messages: Vec<ByHand>) -> PyResult<Self> {
+        if messages.is_empty() || !messages.is_sorted_by_key(|message| message.0) {
+            return Err(PyValueError::new_err("an inbox holds messages in the order of their offsets, one at least"));
+        }
+        let mut inbox = Inbox::default();
+        for (offset, broker_ms, payload, key, headers) in &messages {
+            inbox.push(*offset, *broker_ms, payload.as_deref(), key.as_deref());
+            headers.iter().for_each(|(name, value)| inbox.push_header(name.as_bytes(), value.as_deref()));
+        }
+        Ok(inbox.into())
+    }
+
+    fn __len__(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Offset of the first message.
+    #[getter]
+    fn first_offset(&self) -> u64 {
+        self.inbox.offset(self.range.start)
+    }
+
+    /// Offset of the last message.
+    #[getter]
+    fn last_offset(&self) -> u64 {
+        self.inbox.offset(self.range.end - 1)
+    }
+
+    /// The broker's time of the first message, ms.
+    #[getter]
+    fn first_ms(&self) -> i64 {
+        self.inbox.broker_ms(self.range.start)
+    }
+
+    /// Bytes of the messages.
+    #[getter]
+    fn size(&self) -> usize {
+        self.inbox.size(self.range.clone())
+    }
+
+    /// Parts it: what lies in front, of at most so many messages and bytes and before an offset, but one message at
+    /// least; and the rest, if there is one.
+    #[pyo3(signature = (messages, size, before=None))]
+    fn split(&self, messages: usize, size: usize, before: Option<u64>) -> (PyInbox, Option<PyInbox>) {
+        let Range { start, end } = self.range;
+        let before = before.map_or(end, |offset| self.inbox.before(start, offset));
+        let at = self.inbox.fitting(start, size).min(before).min(start.saturating_add(messages)).clamp(start + 1, end);
+        let part = |range| PyInbox { inbox: self.inbox.clone(), range };
+        (part(start..at), (at < end).then(|| part(at..end)))
     }
 }
 
@@ -92,229 +204,66 @@ pub fn header<const N: usize>(headers: &Bound<'_, PyAny>, names: [&str; N]) -> P
     Ok(found)
 }
 
-/// Which trades a sink has to write: those of partitions that this processor owns, from an offset on.
-pub type Owned = HashMap<(u32, u16), u64>;
+/// Trades of the tape as messages for a queue.
+#[pyclass(frozen, name = "Outbox", module = "tickcast._core")]
+pub struct PyOutbox(Outbox);
 
-/// What a message of a sink is made of.
-struct Outgoing {
-    key: String,
-    payload: Vec<u8>,
-    id: String,
-    sequence: u64,
-    rule_set: u16,
-}
+/// What Python gets of a message: key, payload, trade id, headers.
+type Shown<'py> = (&'py str, Bound<'py, PyBytes>, String, Vec<(String, String)>);
 
-/// Trades on their way to a broker.
-pub struct Outbox {
-    messages: Vec<Outgoing>,
-    /// Last sequence that they reach.
-    last: u64,
-    positions: Vec<Position>,
-    skipped: u64,
-}
-
-/// Dictionaries of the tape, as far as they have been needed.
-#[derive(Default)]
-pub struct Dictionaries {
-    instruments: Vec<String>,
-    reasons: Vec<String>,
-    /// The instruments again, as far as it was asked whether they are there.
-    listed: HashSet<String>,
-}
-
-impl Dictionaries {
-    /// Returns whether the tape's dictionary has an instrument.
-    pub fn lists(&mut self, reader: &TapeReader, id: &str) -> bool {
-        self.instruments.extend(reader.instruments(self.instruments.len()));
-        self.listed.extend(self.instruments[self.listed.len()..].iter().cloned());
-        self.listed.contains(id)
-    }
-
-    /// Returns the trade's instrument id.
-    pub fn instrument<'a>(&'a mut self, reader: &TapeReader, record: &Record<'a>) -> &'a str {
-        if let Some(text) = record.instrument_text() {
-            return text;
-        }
-        let code = record.instrument() as usize;
-        if code >= self.instruments.len() {
-            self.instruments.extend(reader.instruments(self.instruments.len()));
-        }
-        self.instruments.get(code).map_or("", String::as_str)
-    }
-
-    /// Returns the trade's reason, if it has one.
-    pub fn reason<'a>(&'a mut self, reader: &TapeReader, record: &Record<'a>) -> Option<&'a str> {
-        match record.reason() {
-            0 => None,
-            TEXT_REASON => record.reason_text(),
-            code => {
-                let at = code as usize - 1;
-                if at >= self.reasons.len() {
-                    self.reasons.extend(reader.reasons(self.reasons.len()));
-                }
-                self.reasons.get(at).map(String::as_str)
+impl PyOutbox {
+    /// Puts the trace contexts of their ticks to the messages: by the digits of trade ids that name a tick's message.
+    pub fn new(mut outbox: Outbox, traces: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        if let Some(traces) = traces.filter(|traces| !traces.is_empty()) {
+            for message in &mut outbox.messages {
+                let id = message.id.hex();
+                let found = traces.get_item(String::from_utf8_lossy(&id[..MESSAGE_DIGITS]))?;
+                message.trace = found.map(|found| found.extract::<String>()).transpose()?.map(String::into_boxed_str);
             }
         }
+        Ok(PyOutbox(outbox))
+    }
+
+    /// What it holds.
+    pub fn inner(&self) -> &Outbox {
+        &self.0
     }
 }
 
-/// Which trades of the tape are read.
-pub struct Range {
-    /// Last sequence before them.
-    pub confirmed: u64,
-    /// About so many at most.
-    pub max_trades: u64,
-    /// Last sequence at most, which ends a message of the source; none: up to the head.
-    pub until: Option<u64>,
-}
+#[pymethods]
+impl PyOutbox {
+    fn __len__(&self) -> usize {
+        self.0.messages.len()
+    }
 
-/// Reads the trades of a range, whole messages of the source only, and encodes them.
-pub fn read(
-    reader: &TapeReader,
-    dictionaries: &mut Dictionaries,
-    run: &mut Run,
-    Range { confirmed, max_trades, until }: Range,
-    format: Format,
-    owned: Option<&Owned>,
-) -> Outbox {
-    let end = reader.head().min(until.unwrap_or(u64::MAX));
-    let mut most = max_trades;
-    loop {
-        let to = match reader.read(confirmed + 1, end.min(confirmed.saturating_add(most)), run) {
-            Read::Done { to } => to,
-            Read::Hole { to } => return Outbox::empty(to),
-            Read::Overrun { oldest } => {
-                let last = oldest.saturating_sub(1);
-                return Outbox { messages: Vec::new(), last, positions: Vec::new(), skipped: last - confirmed };
-            }
+    /// Last sequence that the trades reach.
+    #[getter]
+    fn last(&self) -> u64 {
+        self.0.last
+    }
+
+    /// Last position of each source partition.
+    #[getter]
+    fn positions(&self) -> Vec<PositionTuple> {
+        self.0.positions.iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect()
+    }
+
+    /// Trades that were passed over.
+    #[getter]
+    fn skipped(&self) -> u64 {
+        self.0.skipped
+    }
+
+    /// The messages: key, payload, trade id, headers.
+    fn messages<'py>(&'py self, py: Python<'py>) -> Vec<Shown<'py>> {
+        let shown = |message: &'py Message| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let headers = self.0.with_headers(message, |headers| {
+                headers.iter().map(|(name, value)| (text(name.to_bytes()), text(value))).collect()
+            });
+            let id = String::from_utf8_lossy(&message.id.hex()).into_owned();
+            (&*message.key, PyBytes::new(py, self.0.payload(message)), id, headers)
         };
-        let rows = if to < end { whole_messages(run) } else { run.len() };
-        if rows > 0 || run.is_empty() {
-            return encode(reader, dictionaries, run, rows, format, owned, confirmed);
-        }
-        // All of it is one message of the source, and there is more of it.
-        most = most.saturating_add(MAX_TICKS as u64);
-    }
-}
-
-/// How many trades of the run belong to messages of the source that surely end within it.
-fn whole_messages(run: &Run) -> usize {
-    let of = |row: usize| {
-        let p = run.get(row).id().position();
-        (p.stream, p.partition, p.offset)
-    };
-    let mut rows = run.len().saturating_sub(1);
-    while rows > 0 && of(rows - 1) == of(run.len() - 1) {
-        rows -= 1;
-    }
-    rows
-}
-
-fn encode(
-    reader: &TapeReader,
-    dictionaries: &mut Dictionaries,
-    run: &Run,
-    rows: usize,
-    format: Format,
-    owned: Option<&Owned>,
-    confirmed: u64,
-) -> Outbox {
-    let mut out = Outbox { messages: Vec::new(), last: confirmed + rows as u64, positions: Vec::new(), skipped: 0 };
-    let mut by_key: HashMap<String, usize> = HashMap::new();
-    let mut scratch = Vec::new();
-    let mut seen = Vec::new();
-    for record in (0..rows).map(|row| run.get(row)) {
-        let position = record.id().position();
-        if let Some(owned) = owned {
-            let from = owned.get(&(position.stream, position.partition));
-            // A partition that was lost and came back is read again: what lies behind is on the tape a second time.
-            if from.is_none_or(|&from| position.offset < from) || !note(&mut seen, position) {
-                out.skipped += 1;
-                continue;
-            }
-        }
-        note(&mut out.positions, Position { index: u16::MAX, ..position });
-        let id = String::from_utf8_lossy(&record.id().hex()).into_owned();
-        let key = dictionaries.instrument(reader, &record).to_owned();
-        let message = |payload: Vec<u8>| Outgoing {
-            key: key.clone(),
-            payload,
-            id: id.clone(),
-            sequence: record.seq(),
-            rule_set: record.rule_set(),
-        };
-        match format {
-            Format::Json => out.messages.push(message(record.json().to_vec())),
-            Format::Proto => {
-                let mut payload = Vec::new();
-                proto::write_trade(&mut payload, &trade_of(&key, dictionaries.reason(reader, &record), &record));
-                out.messages.push(message(payload));
-            }
-            Format::ProtoBatch => {
-                let trade = trade_of(&key, dictionaries.reason(reader, &record), &record);
-                match by_key.get(&key) {
-                    Some(&at) => {
-                        proto::write_batch_trade(&mut out.messages[at].payload, &mut scratch, &trade);
-                        out.messages[at].sequence = record.seq();
-                    }
-                    None => {
-                        let mut payload = Vec::new();
-                        proto::write_batch_trade(&mut payload, &mut scratch, &trade);
-                        by_key.insert(key.clone(), out.messages.len());
-                        out.messages.push(message(payload));
-                    }
-                }
-            }
-        }
-    }
-    out
-}
-
-fn trade_of<'a>(instrument_id: &'a str, reason: Option<&'a str>, record: &Record<'a>) -> Trade<'a> {
-    Trade {
-        id: record.id(),
-        instrument_id,
-        price: record.price(),
-        volume: record.volume(),
-        timestamp_ns: record.timestamp_ns(),
-        status: record.status(),
-        reason,
-        vwap_20m: record.vwap_20m(),
-        enrichments: record.enrichments(),
-    }
-}
-
-/// Notes the position as the last one of its partition; false if that was there already, or a later one.
-fn note(positions: &mut Vec<Position>, position: Position) -> bool {
-    let same = |p: &&mut Position| (p.stream, p.partition) == (position.stream, position.partition);
-    match positions.iter_mut().find(same) {
-        Some(known) if *known >= position => return false,
-        Some(known) => *known = position,
-        None => positions.push(position),
-    }
-    true
-}
-
-/// What Python gets: messages (key, payload, trade id, sequence, rule set), last sequence, positions, skipped trades.
-pub type Shown<'py> = (Vec<Bound<'py, PyTuple>>, u64, Vec<PositionTuple>, u64);
-
-impl Outbox {
-    /// Returns an outbox without messages.
-    pub fn empty(last: u64) -> Self {
-        Outbox { messages: Vec::new(), last, positions: Vec::new(), skipped: 0 }
-    }
-
-    /// Shows it to Python.
-    ///
-    /// # Errors
-    /// Python's own.
-    pub fn show<'py>(self, py: Python<'py>) -> PyResult<Shown<'py>> {
-        let show = |m: Outgoing| {
-            let payload = PyBytes::new(py, &m.payload);
-            (PyString::new(py, &m.key), payload, PyString::new(py, &m.id), m.sequence, m.rule_set).into_pyobject(py)
-        };
-        let messages = self.messages.into_iter().map(show).collect::<PyResult<_>>()?;
-        let positions = self.positions.iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect();
-        Ok((messages, self.last, positions, self.skipped))
+        self.0.messages.iter().map(shown).collect()
     }
 }

@@ -5,18 +5,18 @@ use crate::columns::{self, TradeColumns};
 use crate::error::to_py;
 use crate::frames::{self, Counts, FrameNames};
 use crate::judge::{PyJudge, PyJudged, PyPending, lock};
-use crate::messages::{self, Dictionaries, Outbox, Shown};
+use crate::messages::PyOutbox;
 use crate::topic::{PyRepeats, TopicTrades};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 use tickcast_core::checkpoint::{self, Restored};
 use tickcast_core::decode::Format;
 use tickcast_core::judge::{Judge, Pending};
+use tickcast_core::outbox::{self, Dictionaries, Outbox, Owned};
 use tickcast_core::position::Position;
 use tickcast_core::repeats::Repeats;
 use tickcast_core::tape::{Enrichment, Followed, Hold, Read, Record, Run, TapeOptions, TapeReader, TapeWriter, flags};
@@ -362,24 +362,20 @@ impl PyHold {
         self.hold.confirmed()
     }
 
-    /// All rule sets that the tape has seen, `name@version`; a message says which judged it.
-    fn rule_sets(&self) -> Vec<String> {
-        self.reader.rule_sets()
-    }
-
     /// Waits up to `wait_s` for trades; returns those after what was confirmed as messages, at most about `max_trades`
-    /// and never a part of a message of the source: (key, payload, trade id, sequence, rule set) each, then the last
-    /// sequence, the last position of each source partition, and how many trades are not `owned`.
-    #[pyo3(signature = (max_trades, wait_s, format, owned=None, until=None))]
-    fn read_messages<'py>(
+    /// and never a part of a message of the source.
+    #[pyo3(signature = (max_trades, wait_s, format, owned=None, until=None, traces=None))]
+    #[allow(clippy::too_many_arguments, reason = "optional ones of Python")]
+    fn read_messages(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         max_trades: u64,
         wait_s: f64,
         format: &str,
-        owned: Option<HashMap<(u32, u16), u64>>,
+        owned: Option<Owned>,
         until: Option<u64>,
-    ) -> PyResult<Shown<'py>> {
+        traces: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyOutbox> {
         let format = Format::from_name(format).ok_or_else(|| PyValueError::new_err(format!("format {format:?}")))?;
         let outbox = py.detach(|| {
             let confirmed = self.hold.confirmed();
@@ -388,13 +384,13 @@ impl PyHold {
                 self.reader.wait(head, Duration::from_secs_f64(wait_s));
             }
             if self.reader.head() <= confirmed {
-                return Ok::<_, PyErr>(Outbox::empty(confirmed));
+                return Ok::<_, PyErr>(Outbox::empty(&self.reader, format, confirmed));
             }
             let (mut run, mut dictionaries) = (lock(&self.run)?, lock(&self.dictionaries)?);
-            let range = messages::Range { confirmed, max_trades, until };
-            Ok(messages::read(&self.reader, &mut dictionaries, &mut run, range, format, owned.as_ref()))
+            let range = outbox::Range { confirmed, max_trades, until };
+            Ok(outbox::read(&self.reader, &mut dictionaries, &mut run, range, format, owned.as_ref()))
         })?;
-        outbox.show(py)
+        PyOutbox::new(outbox, traces)
     }
 
     /// Names of the enrichments, in the order of the columns.

@@ -11,6 +11,7 @@ use pyo3::types::PyList;
 use std::sync::Mutex;
 use tickcast_core::decode::Format;
 use tickcast_core::decode::trades::decode_trades;
+use tickcast_core::outbox::FORMAT_HEADER;
 use tickcast_core::position::Position;
 use tickcast_core::repeats::Repeats;
 use tickcast_core::tape::Arrived;
@@ -114,7 +115,7 @@ fn decode_topic(messages: &Bound<'_, PyList>, stream: u32, format: Option<&str>)
         }
         if let Some(payload) = message.call_method0(intern!(py, "value"))?.extract::<Option<PyBackedBytes>>()? {
             let headers = message.call_method0(intern!(py, "headers"))?;
-            let [stated, rules] = header(&headers, [crate::messages::FORMAT_HEADER, RULES_HEADER])?;
+            let [stated, rules] = header(&headers, [FORMAT_HEADER, RULES_HEADER])?;
             let stated = stated.as_deref().and_then(Format::from_name);
             payloads.push((stated.or(fallback), rules.unwrap_or_default(), payload));
         }

@@ -8,9 +8,10 @@ import base64
 import os
 import time
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -126,22 +127,20 @@ class DeadLetters:
 
 def letters_of(batch: Batch) -> Iterator[DeadLetter]:
     """Return what of a batch could not be decoded."""
-    messages = batch.letters or [None] * len(batch.undecodable)
-    for ((stream, partition, offset, index), payload, error), message in zip(batch.undecodable, messages, strict=True):
+    for ((stream, partition, offset, index), payload, error), other in zip_longest(batch.undecodable, batch.letters):
         letter = DeadLetter(
             f"{stream:08x}", partition, offset, index, error, base64.b64encode(payload).decode(), time.time_ns()
         )
-        if message is not None:
-            letter.key = None if message.key() is None else base64.b64encode(message.key()).decode()
-            letter.headers = [(name, encoded(value)) for name, value in message.headers() or []]
+        if other is not None:
+            key, headers = other
+            letter.key = encoded(key)
+            letter.headers = [(name, encoded(value)) for name, value in headers]
         yield letter
 
 
-def encoded(value: Any) -> str | None:  # noqa: ANN401 (a header's value: bytes, text or none)
-    """Return a header's value in base64."""
-    if value is None:
-        return None
-    return base64.b64encode(value if isinstance(value, bytes) else str(value).encode()).decode()
+def encoded(value: bytes | None) -> str | None:
+    """Return bytes in base64."""
+    return None if value is None else base64.b64encode(value).decode()
 
 
 def read_letters(path: Path) -> Iterator[DeadLetter]:

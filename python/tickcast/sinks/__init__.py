@@ -10,7 +10,6 @@ from tickcast.errors import ConfigError
 from tickcast.processor.progress import Progress
 from tickcast.processor.traces import Traces
 from tickcast.sinks.base import Sink
-from tickcast.sinks.headers import Headers
 from tickcast.sinks.jsonl import JsonlSink
 from tickcast.sinks.nats import NatsSink
 from tickcast.sources.base import Source
@@ -43,6 +42,7 @@ def open_sink(  # noqa: PLR0917 (made in one place)
         OSError: The sink's file can't be opened.
     """
     parsed = urls.parse_sink(url)
+    traces = traces if traces is not None else Traces()
     match parsed:
         case urls.Jsonl():
             path = Path(parsed.path)
@@ -50,12 +50,9 @@ def open_sink(  # noqa: PLR0917 (made in one place)
         case urls.Arrow() | urls.Parquet():
             return column_sink(parsed, writer)
         case urls.NatsSink() | urls.JetStreamSink():
-            hold = writer.hold(hold_name(url))
-            return NatsSink(parsed, hold, Headers(writer.epoch, parsed.format, hold.rule_sets, traces))
+            return NatsSink(parsed, writer.hold(hold_name(url)), traces)
         case urls.KafkaSink():
-            hold = writer.hold(hold_name(url))
-            headers = Headers(writer.epoch, parsed.format, hold.rule_sets, traces)
-            return kafka_sink(parsed, hold, headers, config, source, progress)
+            return kafka_sink(parsed, writer.hold(hold_name(url)), traces, config, source, progress)
 
 
 def column_sink(url: urls.Arrow | urls.Parquet, writer: TapeWriter) -> Sink:
@@ -85,7 +82,7 @@ def hold_name(url: str) -> str:
 def kafka_sink(  # noqa: PLR0917 (made in one place)
     url: urls.KafkaSink,
     hold: Hold,
-    headers: Headers,
+    traces: Traces,
     config: Config,
     source: Source | None,
     progress: Progress | None,
@@ -101,7 +98,7 @@ def kafka_sink(  # noqa: PLR0917 (made in one place)
     except ImportError as error:
         raise ConfigError(f"sinks: kafka:// needs an optional part: pip install 'tickcast[kafka]' ({error})") from None
     if not isinstance(source, KafkaSource):
-        return KafkaSink(url, config.kafka_options, hold, headers, None)
+        return KafkaSink(url, config.kafka_options, hold, traces, None)
     if source.commits or progress is None:
-        return KafkaSink(url, config.kafka_options, hold, headers, source.ownership)
-    return TransactionalKafkaSink(url, config.kafka_options, hold, headers, source, progress, source.transactional_id)
+        return KafkaSink(url, config.kafka_options, hold, traces, source.ownership)
+    return TransactionalKafkaSink(url, config.kafka_options, hold, traces, source, progress, source.transactional_id)

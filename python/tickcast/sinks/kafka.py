@@ -6,14 +6,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tickcast import urls
-from tickcast._core import Hold
+from tickcast._core import Hold, Outbox
 from tickcast.commits import CommitNote
-from tickcast.kafka import Ownership, client_settings, why
+from tickcast.kafka import Ownership, client_settings, open_outlet, why
 from tickcast.processor.progress import Progress
-from tickcast.sinks.headers import Headers
+from tickcast.processor.traces import Traces
 from tickcast.sources.base import Position
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ __all__ = ["KafkaSink", "TransactionalKafkaSink"]
 
 log = logging.getLogger("tickcast.kafka")
 
-MAX_TRADES = 4096
+MAX_TRADES, MAX_TRADES_LAGGING = 4096, 16_384
+"""Trades of one flush or transaction: more at a time where there is much to catch up on."""
 WAIT_S = 0.2
 FLUSH_S = 1.0
 RETRY_S = 0.5
@@ -43,21 +44,21 @@ class KafkaSink:
         url: The topic.
         options: Settings of librdkafka.
         hold: Place on the tape.
-        headers: What goes with every message.
+        traces: The trace contexts that ticks came with.
         ownership: Which trades are to be written; None: all.
     """
 
     def __init__(
-        self, url: urls.KafkaSink, options: dict[str, str], hold: Hold, headers: Headers, ownership: Ownership | None
+        self, url: urls.KafkaSink, options: dict[str, str], hold: Hold, traces: Traces, ownership: Ownership | None
     ) -> None:
-        self._url, self._options, self._hold, self._headers = url, options, hold, headers
+        self._url, self._options, self._hold, self._traces = url, options, hold, traces
         self._ownership = ownership
         self._state = "live"
         self._failed: KafkaError | None = None
         self._written: dict[tuple[int, int], int] = {}
         self._writing = threading.Lock()
         self._closed = False
-        self._producer = self._make_producer()
+        self._open()
 
     @property
     def lag(self) -> int:
@@ -94,16 +95,21 @@ class KafkaSink:
             time.sleep(wait_s)
             return True
         owned, until, version = part
-        messages, last, positions, _ = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format, owned, until)
+        outbox = self._read(wait_s, owned, until)
         if self._version() != version:
             return True  # what was read may be of a partition that was not ours yet: read again
         self._failed = None
-        self._produce(messages)
+        self._outlet.take_failure()
+        self._produce(outbox)
         if not self._flush():
             return False
         self._state = "live"
-        self._confirm(last, positions)
+        self._confirm(outbox)
         return True
+
+    def _read(self, wait_s: float, owned: dict[tuple[int, int], int] | None, until: int | None) -> Outbox:
+        most = MAX_TRADES if self._hold.lag < MAX_TRADES else MAX_TRADES_LAGGING
+        return self._hold.read_messages(most, wait_s, self._url.format, owned, until, self._traces.by_message)
 
     def _version(self) -> int:
         return self._ownership.version if self._ownership is not None else 0
@@ -123,37 +129,42 @@ class KafkaSink:
         starts = {partition: max(start, self._written.get(partition, 0)) for partition, start in owned.items()}
         return starts, until, version
 
-    def _confirm(self, last: int, positions: list[Position]) -> None:
+    def _confirm(self, outbox: Outbox) -> None:
         if self._ownership is not None:
-            self._written.update({position[:2]: position[2] + 1 for position in positions})
-        self._hold.confirm(last)
+            self._written.update({position[:2]: position[2] + 1 for position in outbox.positions})
+        self._hold.confirm(outbox.last)
 
-    def _produce(self, messages: list[tuple[str, bytes, str, int, int]]) -> None:
-        topic, produce, headers = self._url.topic, self._producer.produce, self._headers
-        for key, payload, trade_id, sequence, rule_set in messages:
-            told: list[Any] = headers.of(trade_id, sequence, rule_set)
-            while True:
-                try:
-                    produce(topic, payload, key, headers=told)
-                    break
-                except BufferError:
-                    self._producer.poll(0.05)
+    def _produce(self, outbox: Outbox) -> None:
+        """Hand everything to librdkafka, waiting for room as long as need be; ends at what it refuses."""
+        produced = 0
+        while produced < len(outbox) and self._failed is None:
+            produced, refused = self._outlet.produce(outbox, produced)
+            if refused is not None:
+                self._failed = KafkaError(refused)
+            elif produced < len(outbox):
+                self._producer.poll(0.05)
 
     def _flush(self) -> bool:
         """Wait until the brokers have it all, however long they are away; False if they refused some of it."""
         while self._producer.flush(FLUSH_S):
-            if self._failed is not None:
+            if self._failure() is not None:
                 break
             self._state = f"no answer of {self._url.servers}, {self._hold.lag} trades wait"
             if self._closed:
                 return False
-        if self._failed is not None:
-            self._state = f"refused by {self._url.servers}: {self._failed.str()}"
-            return False
-        return True
+        failure = self._failure()
+        if failure is not None:
+            self._state = f"refused by {self._url.servers}: {failure.str()}"
+        return failure is None
 
-    def _make_producer(self) -> Producer:
-        return Producer({**self._settings(), **client_settings(self._url, self._options)})
+    def _failure(self) -> KafkaError | None:
+        code = self._outlet.take_failure()
+        self._failed = self._failed or (KafkaError(code) if code is not None else None)
+        return self._failed
+
+    def _open(self) -> None:
+        settings = {**self._settings(), **client_settings(self._url, self._options)}
+        self._producer, self._outlet = open_outlet(settings, self._url.topic)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -166,12 +177,8 @@ class KafkaSink:
             "queue.buffering.max.messages": 1_000_000,
             "compression.type": "lz4",
             "delivery.report.only.error": True,
-            "on_delivery": self._on_delivery,
             "error_cb": self._on_error,
         }
-
-    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
-        self._failed = error or self._failed
 
     def _on_error(self, error: KafkaError) -> None:
         log.debug("librdkafka: %s", error.str())
@@ -190,7 +197,7 @@ class TransactionalKafkaSink(KafkaSink):
         url: The topic.
         options: Settings of librdkafka.
         hold: Place on the tape.
-        headers: What goes with every message.
+        traces: The trace contexts that ticks came with.
         source: The source whose positions are committed.
         progress: Which positions the tape has by which sequence.
         name: Transactional id: one for each member of the group.
@@ -201,7 +208,7 @@ class TransactionalKafkaSink(KafkaSink):
         url: urls.KafkaSink,
         options: dict[str, str],
         hold: Hold,
-        headers: Headers,
+        traces: Traces,
         source: "KafkaSource",
         progress: Progress,
         name: str,
@@ -209,7 +216,7 @@ class TransactionalKafkaSink(KafkaSink):
         self._source, self._progress, self._name = source, progress, name
         self._begun = False
         self._committed: dict[tuple[int, int], Position] = {}
-        super().__init__(url, options, hold, headers, source.ownership)
+        super().__init__(url, options, hold, traces, source.ownership)
 
     def _settings(self) -> dict[str, Any]:
         settings = super()._settings()
@@ -238,18 +245,20 @@ class TransactionalKafkaSink(KafkaSink):
             return True
         owned, until, version = part
         assert owned is not None  # a source of this kind has owners
-        wait_s, form = min(wait_s, 0.05), self._url.format
-        messages, last, positions, _ = self._hold.read_messages(MAX_TRADES, wait_s, form, owned, until)
+        outbox = self._read(min(wait_s, 0.05), owned, until)
         if self._version() != version:
             return True
-        offsets = self._offsets([*positions, *self._progress.until(last)], owned)
-        if messages or offsets:
+        offsets = self._offsets([*outbox.positions, *self._progress.until(outbox.last)], owned)
+        if len(outbox) or offsets:
+            self._failed = None
             self._producer.begin_transaction()
-            self._produce(messages)
+            self._produce(outbox)
+            if self._failed is not None:
+                raise KafkaException(self._failed)
             self._send_offsets(list(offsets.values()), group)
             self._commit()
         self._state = "live"
-        self._confirm(last, positions)
+        self._confirm(outbox)
         return True
 
     def _commit(self) -> None:
@@ -317,5 +326,5 @@ class TransactionalKafkaSink(KafkaSink):
                 return
             except KafkaException as worse:
                 log.warning("it can't be aborted, there has to be a new producer: %s", why(worse))
-        self._producer = self._make_producer()
+        self._open()
         self._begun = False

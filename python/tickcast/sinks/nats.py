@@ -6,10 +6,10 @@ import threading
 import time
 
 from tickcast import urls
-from tickcast._core import Hold, NatsPublisher
+from tickcast._core import Hold, NatsPublisher, Outbox
 from tickcast.errors import SourceError
+from tickcast.processor.traces import Traces
 from tickcast.servers import server_list
-from tickcast.sinks.headers import Headers
 
 __all__ = ["NatsSink", "subject_token"]
 
@@ -27,8 +27,8 @@ class NatsSink:
     nothing: a trade counts as written once the connection has taken it.
     """
 
-    def __init__(self, url: urls.NatsSink | urls.JetStreamSink, hold: Hold, headers: Headers) -> None:
-        self._url, self._hold, self._headers = url, hold, headers
+    def __init__(self, url: urls.NatsSink | urls.JetStreamSink, hold: Hold, traces: Traces) -> None:
+        self._url, self._hold, self._traces = url, hold, traces
         self._state = "live"
         self._writing = threading.Lock()
         self._closed = False
@@ -71,9 +71,9 @@ class NatsSink:
             return self._closed or self._write_next(wait_s)
 
     def _write_next(self, wait_s: float) -> bool:
-        messages, last, _, _ = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format)
+        outbox = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format, traces=self._traces.by_message)
         try:
-            self._publish(messages)
+            self._publish(outbox)
             self._flush()
         except SourceError as error:
             self._state = str(error)
@@ -85,17 +85,18 @@ class NatsSink:
             self._state = f"refused by {self._publisher.url}: {figures['last_failure']}"
             return False
         self._state = "live"
-        self._hold.confirm(last)
+        self._hold.confirm(outbox.last)
         return True
 
-    def _publish(self, messages: list[tuple[str, bytes, str, int, int]]) -> None:
+    def _publish(self, outbox: Outbox) -> None:
         """Hand everything over, waiting for room as long as need be."""
+        messages = outbox.messages()
         while messages and not self._closed:
             accepted = self._publisher.publish(
-                [payload for _, payload, _, _, _ in messages],
-                subjects=[self._subject(key) for key, _, _, _, _ in messages] if self._by_instrument else None,
-                message_ids=[trade_id for _, _, trade_id, _, _ in messages] if self._is_stream else None,
-                message_headers=[self._headers.of(i, sequence, rules) for _, _, i, sequence, rules in messages],
+                [payload for _, payload, _, _ in messages],
+                subjects=[self._subject(key) for key, _, _, _ in messages] if self._by_instrument else None,
+                message_ids=[trade_id for _, _, trade_id, _ in messages] if self._is_stream else None,
+                message_headers=[headers for _, _, _, headers in messages],
                 timeout=FLUSH_S,
             )
             messages = messages[accepted:]

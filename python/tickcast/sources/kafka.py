@@ -21,26 +21,25 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 
 from tickcast import urls
-from tickcast._core import Batch, Decoder, EarlierVerdicts
+from tickcast._core import Batch, Decoder, EarlierVerdicts, Inbox, KafkaInlet
 from tickcast.commits import CommitNote
 from tickcast.errors import SourceError
-from tickcast.kafka import Ownership, client_settings, log_stream, why
+from tickcast.kafka import Ownership, client_settings, log_stream, open_inlet, why
 from tickcast.sources.base import Lag, Position, SourceState
 from tickcast.sources.fencing import end_transactions_of_the_dead
-from tickcast.sources.shelf import Shelf, offset_of
+from tickcast.sources.shelf import Shelf
 from tickcast.sources.validated import ValidatedTopic
 
 __all__ = ["KafkaSource"]
 
 log = logging.getLogger("tickcast.kafka")
 
-TAKE, TAKE_S = 500, 0.005
-"""Messages taken from librdkafka at a time, and the longest wait for so many: what a lone one may wait."""
+TAKE, TAKE_S, GATHER_S = 4096, 0.005, 0.002
+"""Messages taken from librdkafka at a time, the longest wait for the first, and for more: what a lone one may wait."""
 COMMIT_S = 0.5
 """Pause between two commits."""
 GROUP_S = 0.1
@@ -106,6 +105,7 @@ class KafkaSource:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._consumer: Consumer | None = None
+        self._inlet: KafkaInlet | None = None
         self._begin_on_tape: Callable[[int, int, bool], Awaitable[int]] | None = None
         self.commits = not url.exactly_once
         """Whether the source commits; else the sink does, with its transactions."""
@@ -142,11 +142,11 @@ class KafkaSource:
                     head = await self._begin_on_tape(self._stream, partition, shelf.goes_on)
                     self._begin(partition, shelf, head)
                 shelf.is_fresh = False
-            messages, silent = self._take(shelf, max_rows)
-            if messages:
-                batch = self._decoder.decode(messages, stream=self._stream, partition=partition, silent=silent)
+            inboxes, silent = self._take(shelf, max_rows)
+            if inboxes:
+                batch = self._decoder.decode(inboxes, stream=self._stream, partition=partition, silent=silent)
                 if silent:
-                    await self._look_up(partition, shelf, batch, since_ms=messages[0].timestamp()[1])
+                    await self._look_up(partition, shelf, batch, since_ms=inboxes[0].first_ms)
                 elif shelf.remembers:
                     shelf.remembers = False
                     self.earlier.forget(self._stream, partition)
@@ -161,7 +161,7 @@ class KafkaSource:
         with self._lock:  # what waits besides is looked up with it: the topic is read once
             for number, other in self._shelves.items():
                 if other.is_silent and not other.looked_up:
-                    partitions[number] = other.messages[0].timestamp()[1]
+                    partitions[number] = other.inboxes[0].first_ms
                     other.looked_up = True
         read, since_ms = self._validated.read, min(partitions.values())
         await asyncio.to_thread(read, self.earlier, self._stream, list(partitions), since_ms, self._closing)
@@ -258,7 +258,7 @@ class KafkaSource:
     def _next_partition(self) -> tuple[int, Shelf] | None:
         """Choose the partition whose oldest message has waited longest, as the broker's time has it."""
         with self._lock:
-            filled = [(shelf.messages[0].timestamp()[1], at) for at, shelf in self._shelves.items() if shelf.messages]
+            filled = [(shelf.inboxes[0].first_ms, at) for at, shelf in self._shelves.items() if shelf.inboxes]
             if not filled:
                 return None
             partition = min(filled)[1]
@@ -270,22 +270,13 @@ class KafkaSource:
             if self._shelves.get(partition) is shelf:
                 self.ownership.begin(self._stream, partition, head)
 
-    def _take(self, shelf: Shelf, max_rows: int) -> tuple[list[Message], bool]:
-        """Take messages off a shelf: either such whose trades go out, or such that only fill the windows."""
-        taken: list[Message] = []
-        size = 0
+    def _take(self, shelf: Shelf, max_rows: int) -> tuple[list[Inbox], bool]:
+        """Take messages off a shelf; and whether they only fill the windows."""
         with self._lock:
             silent = shelf.is_silent
-            while shelf.messages and len(taken) < max_rows and size < max_rows * BYTES_PER_ROW:
-                if silent and not shelf.is_silent:
-                    break
-                message = shelf.messages.popleft()
-                size += len(message)
-                taken.append(message)
-            self._waiting -= len(taken)
-            self._waiting_bytes -= size
-            if taken and not silent:
-                shelf.taken = offset_of(taken[-1])
+            taken = shelf.take(max_rows, max_rows * BYTES_PER_ROW)
+            self._waiting -= sum(map(len, taken))
+            self._waiting_bytes -= sum(inbox.size for inbox in taken)
         return taken, silent
 
     # Below: the thread.
@@ -305,6 +296,8 @@ class KafkaSource:
             if self._consumer is not None:
                 self._commit(self._consumer, wait=True)
                 self._closing.set()
+                if self._inlet is not None:
+                    self._inlet.close()
                 with contextlib.suppress(KafkaException, RuntimeError):
                     self._consumer.close()
             self._tell()
@@ -324,7 +317,7 @@ class KafkaSource:
                 self._closing.wait(RETRY_S)
         else:
             return False
-        self._consumer = Consumer(
+        self._consumer, self._inlet = open_inlet(
             {
                 "group.id": self._url.group,
                 "group.instance.id": self.instance,
@@ -343,7 +336,8 @@ class KafkaSource:
                 "enable.auto.commit": False,
                 "error_cb": self._on_error,
                 "on_commit": self._on_commit,
-            }
+            },
+            TAKE,
         )
         self._enter("live", f"joining group {self._url.group} at {self._shown}")
         self._consumer.subscribe(
@@ -352,12 +346,17 @@ class KafkaSource:
         return True
 
     def _read(self) -> None:
-        consumer = self._consumer
+        consumer, inlet = self._consumer, self._inlet
         assert consumer is not None
+        assert inlet is not None
         paused, last_commit, last_ends = False, time.monotonic(), 0.0
         while not self._closing.is_set():
-            for message in consumer.consume(TAKE, TAKE_S):
-                self._put(message)
+            # What concerns the group; messages come by the inlet.
+            told = consumer.poll(0)
+            error = told.error() if told is not None else None
+            if error is not None:
+                self._on_error(error)
+            self._put(*inlet.take(TAKE_S, GATHER_S))
             if self._waiting:
                 self._tell()
             if self._looks:
@@ -387,19 +386,18 @@ class KafkaSource:
             while self._looks:
                 self._looks.popleft().set()
 
-    def _put(self, message: Message) -> None:
-        error = message.error()
-        if error is not None:
-            self._on_error(error)
-            return
-        if self._state.state != "live":
+    def _put(self, inboxes: list[tuple[int, Inbox]], errors: list[int]) -> None:
+        for code in errors:
+            self._on_error(KafkaError(code))
+        if inboxes and self._state.state != "live":
             self._enter("live", f"reading {self._shown}")
         with self._lock:
-            shelf = self._shelves.get(partition_of(message))
-            if shelf is not None:
-                shelf.messages.append(message)
-                self._waiting += 1
-                self._waiting_bytes += len(message)
+            for partition, inbox in inboxes:
+                shelf = self._shelves.get(partition)
+                if shelf is not None:
+                    shelf.inboxes.append(inbox)
+                    self._waiting += len(inbox)
+                    self._waiting_bytes += inbox.size
 
     def _relieve(self, consumer: Consumer, paused: bool) -> bool:
         """Pause all partitions while too much waits, or let them go on; return whether they are paused."""
@@ -414,8 +412,10 @@ class KafkaSource:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         placed = self._patiently(lambda: self._place(consumer, partitions))
-        if placed is None:
+        if placed is None or self._inlet is None:
             return
+        for known in placed:
+            self._inlet.divert(self._url.topic, known.partition)
         consumer.assign(placed)
         log.info("partitions assigned: %s", ", ".join(f"{p.partition} from {p.offset}" for p in placed) or "none")
         self._enter("live", f"reading {self._shown}, partitions {sorted(self._shelves)}")
@@ -499,9 +499,9 @@ class KafkaSource:
             for known in partitions:
                 shelf = self._shelves.get(known.partition)
                 if shelf is not None:
-                    self._waiting -= len(shelf.messages)
-                    self._waiting_bytes -= sum(map(len, shelf.messages))
-                    shelf.messages.clear()
+                    messages, size = shelf.clear()
+                    self._waiting -= messages
+                    self._waiting_bytes -= size
 
     def _drain(self, partitions: list[int]) -> None:
         """Wait until tape and sinks have what was handed out of these partitions."""
@@ -599,9 +599,3 @@ REFUSALS = frozenset(
 def lowest_read(read_from: int) -> int | None:
     """Return the first offset that is read from there; None at the end, which is not known before it is reached."""
     return 0 if read_from == OFFSET_BEGINNING else None if read_from == OFFSET_END else read_from
-
-
-def partition_of(message: Message) -> int:
-    """Return a message's partition, which every message that was received has."""
-    partition = message.partition()
-    return -1 if partition is None else partition

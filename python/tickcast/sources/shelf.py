@@ -2,9 +2,9 @@
 
 from collections import deque
 
-from confluent_kafka import OFFSET_INVALID, Message
+from tickcast._core import Inbox
 
-__all__ = ["Shelf", "offset_of"]
+__all__ = ["Shelf"]
 
 
 class Shelf:
@@ -17,7 +17,7 @@ class Shelf:
         """Offset from which it has been read: windows need nothing before it. None: not known."""
         self.resume = resume
         """First offset whose trades go out; what lies before only fills the windows."""
-        self.messages: deque[Message] = deque()
+        self.inboxes: deque[Inbox] = deque()
         self.is_fresh = True
         """Nothing has been handed out: the windows of its instruments begin anew."""
         self.remembers = True
@@ -35,10 +35,24 @@ class Shelf:
     @property
     def is_silent(self) -> bool:
         """Whether a message waits that only fills the windows."""
-        return bool(self.messages) and offset_of(self.messages[0]) < self.resume
+        return bool(self.inboxes) and self.inboxes[0].first_offset < self.resume
 
+    def take(self, messages: int, size: int) -> list[Inbox]:
+        """Take so many messages and about so many bytes at most; whose trades go out, or only fill the windows."""
+        taken: list[Inbox] = []
+        before = self.resume if self.is_silent else None
+        while self.inboxes and messages > 0 and size > 0 and self.is_silent == (before is not None):
+            front, rest = self.inboxes.popleft().split(messages, size, before)
+            if rest is not None:
+                self.inboxes.appendleft(rest)
+            taken.append(front)
+            messages, size = messages - len(front), size - front.size
+        if taken and before is None:
+            self.taken = taken[-1].last_offset
+        return taken
 
-def offset_of(message: Message) -> int:
-    """Return a message's offset, which every message that was received has."""
-    offset = message.offset()
-    return OFFSET_INVALID if offset is None else offset
+    def clear(self) -> tuple[int, int]:
+        """Throw away what waits; return how many messages and bytes that were."""
+        thrown = sum(map(len, self.inboxes)), sum(inbox.size for inbox in self.inboxes)
+        self.inboxes.clear()
+        return thrown

@@ -1,0 +1,92 @@
+//! Produces the messages of an outbox.
+
+use crate::api::{Argument, COPY, Code, Kind, NO_ERROR, QUEUE_FULL};
+use crate::client::Client;
+use crate::{Error, Result};
+use std::ffi::{CString, c_void};
+use tickcast_core::outbox::{Message, Outbox};
+
+/// How far producing came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Produced {
+    /// Messages that librdkafka has taken.
+    pub taken: usize,
+    /// Why it did not take the next one, if there is one; no code: its queue is full, which passes.
+    pub refused: Option<Code>,
+}
+
+/// A topic of a producer.
+pub struct Outlet {
+    client: Client,
+    topic: *mut c_void,
+}
+
+// SAFETY: as for the client; topics may be shared as well.
+unsafe impl Send for Outlet {}
+// SAFETY: as above.
+unsafe impl Sync for Outlet {}
+
+impl Outlet {
+    /// Opens a topic of a producer.
+    ///
+    /// # Errors
+    /// [`Error::Topic`]: it is no name of one.
+    pub fn new(client: Client, topic: &str) -> Result<Self> {
+        let wrong = |why: &str| Error::Topic(topic.to_owned(), why.to_owned());
+        let name = CString::new(topic).map_err(|_| wrong("a zero byte in its name"))?;
+        // SAFETY: the client is alive; without a configuration the client's own counts.
+        let opened = unsafe { (client.api.topic_new)(client.handle, name.as_ptr(), std::ptr::null_mut()) };
+        if opened.is_null() {
+            return Err(wrong("librdkafka refuses it"));
+        }
+        Ok(Outlet { client, topic: opened })
+    }
+
+    /// Hands over the messages from `start` on, as far as there is room for them.
+    pub fn produce(&self, outbox: &Outbox, start: usize) -> Produced {
+        for (at, message) in outbox.messages.iter().enumerate().skip(start) {
+            match self.produce_one(outbox, message) {
+                NO_ERROR => {}
+                QUEUE_FULL => return Produced { taken: at, refused: None },
+                code => return Produced { taken: at, refused: Some(code) },
+            }
+        }
+        Produced { taken: outbox.messages.len(), refused: None }
+    }
+
+    /// Returns why the first message failed since this was asked last.
+    pub fn take_failure(&self) -> Option<Code> {
+        self.client.deliveries.take_failure()
+    }
+
+    fn produce_one(&self, outbox: &Outbox, message: &Message) -> Code {
+        let api = self.client.api;
+        outbox.with_headers(message, |headers| {
+            let mut arguments = [Argument::flags(COPY); 4 + Outbox::HEADERS];
+            arguments[0] = Argument::topic(self.topic);
+            arguments[1] = Argument::bytes(Kind::Value, outbox.payload(message));
+            arguments[2] = Argument::bytes(Kind::Key, message.key.as_bytes());
+            for (argument, &(name, value)) in arguments[4..].iter_mut().zip(headers) {
+                *argument = Argument::header(name, value);
+            }
+            // SAFETY: all that the arguments point to outlives the call, which copies it.
+            let error = unsafe { (api.produce)(self.client.handle, arguments.as_ptr(), 4 + headers.len()) };
+            if error.is_null() {
+                return NO_ERROR;
+            }
+            // SAFETY: it is an error of librdkafka's, and ours to destroy.
+            unsafe {
+                let code = (api.error_code)(error);
+                (api.error_destroy)(error);
+                code
+            }
+        })
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        // SAFETY: opened by `new`, and the client is still alive.
+        unsafe { (self.client.api.topic_destroy)(self.topic) }
+    }
+}
