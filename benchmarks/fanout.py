@@ -33,7 +33,7 @@ from fixtures.nats import NatsServer  # noqa: E402 (the path has to be set first
 from fixtures.serving import children  # noqa: E402
 
 SUBJECT = "ticks"
-PINNED = "the gateway keeps to one core (`web.pin`, the default), nothing else is pinned"
+PINNED = "the gateway keeps to one core (`web.pin=true`), nothing else is pinned"
 SOURCES = {"jetstream": "JetStream", "nats": "core NATS"}
 RULES = """
 import tickcast as tc
@@ -95,7 +95,7 @@ def served(
     command += ["--source", source or f"jetstream://{nats_url.removeprefix('nats://')}/{SUBJECT}?stream=TICKS"]
     command += ["--rules", rules, "--run-dir", str(folder / "run"), "--grpc-port", "0", *extra]
     command += ["--port", str(quiet_port())]
-    env = os.environ | ({} if pin else {"TICKCAST_WEB_PIN": "false"})
+    env = os.environ | {"TICKCAST_WEB_PIN": str(pin).lower()}
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=folder, env=env)
     try:

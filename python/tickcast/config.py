@@ -83,8 +83,8 @@ class Web(Section, frozen=True):
     """Pause between heartbeats to a quiet client, milliseconds."""
     budget_ms: Annotated[int, whole(1, 1_000)] = 10
     """Time that a trade may wait to ride with others in one frame, milliseconds."""
-    pin: bool = True
-    """Keep each worker on a core of its own while there are any: else its threads wake one another for every frame."""
+    pin: bool = False
+    """Keep each worker on a core of its own while there are any: cheaper frames, on a machine without other pinning."""
     max_backlog_bytes: Annotated[int, size(65_536, 2**40, "from 64KiB to 1TiB")] = 4 * 1024 * 1024
     """Bytes that may wait for one slow client; a plain one loses the oldest trades beyond it, others are closed."""
     auth_token: str | None = None

@@ -51,11 +51,23 @@ def keep_to_one_core() -> socket.socket | None:
         except OSError:
             claim.close()
             continue
-        for thread in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread.name), {core})
+        # A thread that is started meanwhile by one that was not there yet takes after it.
+        while stray := _threads_off(core):
+            for thread in stray:
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setaffinity(thread, {core})
         return claim
     return None
+
+
+def _threads_off(core: int) -> list[int]:
+    """Return the threads of this process that may run elsewhere."""
+    off = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            if os.sched_getaffinity(int(task.name)) != {core}:
+                off.append(int(task.name))
+    return off
 
 
 class Farewell:

@@ -38,8 +38,10 @@ __all__ = ["KafkaSource"]
 
 log = logging.getLogger("tickcast.kafka")
 
-TAKE, TAKE_S, GATHER_S = 4096, 0.005, 0.002
-"""Messages taken from librdkafka at a time, the longest wait for the first, and for more: what a lone one may wait."""
+TAKE, TAKE_S = 4096, 0.005
+"""Messages taken from librdkafka at a time, and the longest wait for the first."""
+GATHER_S, GATHER_BUSY_S, BUSY = 0.001, 0.005, 64
+"""How long more are waited for: when few came the last time, and when so many did, whose batches are worth it."""
 COMMIT_S = 0.5
 """Pause between two commits."""
 GROUP_S = 0.1
@@ -349,14 +351,16 @@ class KafkaSource:
         consumer, inlet = self._consumer, self._inlet
         assert consumer is not None
         assert inlet is not None
-        paused, last_commit, last_ends = False, time.monotonic(), 0.0
+        paused, last_commit, last_ends, gather_s = False, time.monotonic(), 0.0, GATHER_S
         while not self._closing.is_set():
             # What concerns the group; messages come by the inlet.
             told = consumer.poll(0)
             error = told.error() if told is not None else None
             if error is not None:
                 self._on_error(error)
-            self._put(*inlet.take(TAKE_S, GATHER_S))
+            inboxes, errors = inlet.take(TAKE_S, gather_s)
+            gather_s = GATHER_BUSY_S if sum(len(inbox) for _, inbox in inboxes) >= BUSY else GATHER_S
+            self._put(inboxes, errors)
             if self._waiting:
                 self._tell()
             if self._looks:
