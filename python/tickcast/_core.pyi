@@ -513,12 +513,11 @@ class Repeats:
 
     def __new__(cls) -> Repeats: ...
 
-def decode_topic(messages: list[Any], *, stream: int, format: str | None = None) -> TopicTrades:
+def decode_topic(inboxes: list[tuple[int, Inbox]], *, stream: int, format: str | None = None) -> TopicTrades:
     """Decode judged trades as sinks write them; messages without a payload are passed over.
 
     Args:
-        messages: As confluent-kafka gives them: methods ``value``, ``offset``, ``partition`` and ``headers``. Those of
-            a partition in order.
+        inboxes: Messages by partition; the headers ``tickcast-format`` and ``tickcast-rules`` count.
         stream: Stream of the topic's positions.
         format: ``proto``, ``proto-batch`` or ``json`` for messages without a ``tickcast-format`` header; None: detect.
 
@@ -726,11 +725,11 @@ class KafkaInlet:
         Raises:
             RuntimeError: It is no name of a topic.
         """
-    def take(self, wait_s: float, gather_s: float) -> tuple[list[tuple[int, Inbox]], list[int]]:
+    def take(self, wait_s: float, gather_s: float) -> tuple[list[tuple[int, Inbox]], list[tuple[int, int]]]:
         """Wait for a message, and when one has come a moment longer for more.
 
         Returns:
-            Messages by partition, and librdkafka's codes of what went wrong.
+            Messages by partition; and of what went wrong the partition and librdkafka's code.
         """
     def close(self) -> None:
         """End the queue; has to come before the consumer is closed."""

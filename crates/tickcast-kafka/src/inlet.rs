@@ -12,8 +12,8 @@ use tickcast_core::inbox::Inbox;
 pub struct Arrived {
     /// Messages by partition.
     pub inboxes: Vec<(i32, Inbox)>,
-    /// What went wrong instead, as librdkafka's codes.
-    pub errors: Vec<Code>,
+    /// What went wrong instead: partition and librdkafka's code.
+    pub errors: Vec<(i32, Code)>,
 }
 
 /// A queue of a consumer's partitions.
@@ -94,7 +94,7 @@ impl Arrived {
     /// It is one of librdkafka's, and alive.
     unsafe fn put(&mut self, api: &Api, message: &Message) {
         if message.code != NO_ERROR {
-            self.errors.push(message.code);
+            self.errors.push((message.partition, message.code));
             return;
         }
         let known = self.inboxes.iter().position(|(partition, _)| *partition == message.partition);

@@ -67,8 +67,8 @@ impl KafkaOutlet {
     }
 }
 
-/// Messages by partition, and error codes.
-type Came = (Vec<(i32, PyInbox)>, Vec<i32>);
+/// Messages by partition, and error codes by partition.
+type Came = (Vec<(i32, PyInbox)>, Vec<(i32, i32)>);
 
 /// Partitions of a consumer of confluent-kafka.
 #[pyclass(frozen, module = "tickcast._core")]

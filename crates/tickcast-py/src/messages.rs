@@ -6,7 +6,7 @@ use crate::judge::now_ns;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,8 +48,7 @@ impl Decoder {
     ) -> PyResult<Batch> {
         let parts: Vec<&PyInbox> = inboxes.iter().map(Bound::get).collect();
         let (decoded, origin, letters) = py.detach(|| {
-            let messages: Vec<(&Inbox, usize)> =
-                parts.iter().flat_map(|part| part.range.clone().map(|at| (&*part.inbox, at))).collect();
+            let messages: Vec<(&Inbox, usize)> = parts.iter().flat_map(|part| part.messages()).collect();
             let (decoded, origin) = self.decode_messages(&messages, stream, partition, silent);
             let letter = |u: &Undecodable| Letter::of(messages[u.message as usize]);
             let letters = decoded.undecodable.iter().map(letter).collect();
@@ -117,6 +116,18 @@ pub struct PyInbox {
     range: Range<usize>,
 }
 
+impl PyInbox {
+    /// Returns the messages: where they lie, and the number of each there.
+    pub fn messages(&self) -> impl Iterator<Item = (&Inbox, usize)> {
+        self.range.clone().map(|at| (&*self.inbox, at))
+    }
+
+    /// Returns the offset of the last message.
+    pub fn last(&self) -> u64 {
+        self.inbox.offset(self.range.end - 1)
+    }
+}
+
 impl From<Inbox> for PyInbox {
     fn from(inbox: Inbox) -> Self {
         let range = 0..inbox.len();
@@ -156,7 +167,7 @@ impl PyInbox {
     /// Offset of the last message.
     #[getter]
     fn last_offset(&self) -> u64 {
-        self.inbox.offset(self.range.end - 1)
+        self.last()
     }
 
     /// The broker's time of the first message, ms.
@@ -185,23 +196,6 @@ impl PyInbox {
 
 fn format_of(name: &str) -> PyResult<Format> {
     Format::from_name(name).ok_or_else(|| PyValueError::new_err(format!("format {name:?}: proto, proto-batch or json")))
-}
-
-/// The values of these headers of a message, the first of each; one that is no text is none.
-pub fn header<const N: usize>(headers: &Bound<'_, PyAny>, names: [&str; N]) -> PyResult<[Option<String>; N]> {
-    let mut found = [const { None }; N];
-    if headers.is_none() {
-        return Ok(found);
-    }
-    for header in headers.try_iter()? {
-        let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = header?.extract()?;
-        let name = name.to_cow()?;
-        if let Some(at) = names.iter().position(|wanted| *wanted == name).filter(|&at| found[at].is_none()) {
-            let bytes = value.extract::<PyBackedBytes>().ok();
-            found[at] = bytes.and_then(|bytes| std::str::from_utf8(&bytes).ok().map(str::to_owned));
-        }
-    }
-    Ok(found)
 }
 
 /// Trades of the tape as messages for a queue.

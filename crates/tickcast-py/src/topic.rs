@@ -2,12 +2,9 @@
 
 use crate::batch::PositionTuple;
 use crate::judge::{lock, now_ns};
-use crate::messages::header;
+use crate::messages::PyInbox;
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyList;
 use std::sync::Mutex;
 use tickcast_core::decode::Format;
 use tickcast_core::decode::trades::decode_trades;
@@ -95,33 +92,39 @@ impl PyRepeats {
     }
 }
 
-/// Decodes messages of a topic as confluent-kafka gives them; those without a payload are passed over.
+/// Decodes messages of a topic by partition; those without a payload are passed over.
 #[pyfunction]
-#[pyo3(signature = (messages, *, stream, format=None))]
-fn decode_topic(messages: &Bound<'_, PyList>, stream: u32, format: Option<&str>) -> PyResult<TopicTrades> {
-    let py = messages.py();
+#[pyo3(signature = (inboxes, *, stream, format=None))]
+fn decode_topic(
+    py: Python<'_>,
+    inboxes: Vec<(u16, Bound<'_, PyInbox>)>,
+    stream: u32,
+    format: Option<&str>,
+) -> PyResult<TopicTrades> {
     let fallback = format
         .map(|name| Format::from_name(name).ok_or_else(|| PyValueError::new_err(format!("format {name:?}"))))
         .transpose()?;
-    let mut payloads: Vec<(Option<Format>, String, PyBackedBytes)> = Vec::with_capacity(messages.len());
-    let mut positions: Vec<Position> = Vec::new();
-    for message in messages.iter() {
-        let offset: u64 = message.call_method0(intern!(py, "offset"))?.extract()?;
-        let partition: u16 = message.call_method0(intern!(py, "partition"))?.extract()?;
-        let position = Position { stream, partition, offset, index: u16::MAX };
-        match positions.iter_mut().find(|known| known.partition == partition) {
-            Some(known) => *known = position,
-            None => positions.push(position),
-        }
-        if let Some(payload) = message.call_method0(intern!(py, "value"))?.extract::<Option<PyBackedBytes>>()? {
-            let headers = message.call_method0(intern!(py, "headers"))?;
-            let [stated, rules] = header(&headers, [FORMAT_HEADER, RULES_HEADER])?;
-            let stated = stated.as_deref().and_then(Format::from_name);
-            payloads.push((stated.or(fallback), rules.unwrap_or_default(), payload));
-        }
-    }
-    let count = messages.len();
+    let parts: Vec<(u16, &PyInbox)> = inboxes.iter().map(|(partition, inbox)| (*partition, inbox.get())).collect();
     let arrival_ns = now_ns();
-    let batch = py.detach(|| decode_trades(payloads.iter().map(|(f, rules, p)| (*f, rules.as_str(), &p[..]))));
-    Ok(TopicTrades::new(Arrived::new(batch, positions, arrival_ns), count))
+    Ok(py.detach(|| {
+        let mut payloads: Vec<(Option<Format>, &str, &[u8])> = Vec::new();
+        let mut positions: Vec<Position> = Vec::new();
+        let mut count = 0;
+        for (partition, part) in parts {
+            let position = Position { stream, partition, offset: part.last(), index: u16::MAX };
+            match positions.iter_mut().find(|known| known.partition == partition) {
+                Some(known) => *known = position,
+                None => positions.push(position),
+            }
+            for (inbox, at) in part.messages() {
+                count += 1;
+                if let Some(payload) = inbox.payload(at) {
+                    let stated = inbox.header(at, FORMAT_HEADER).and_then(Format::from_name);
+                    let rules = inbox.header(at, RULES_HEADER).unwrap_or_default();
+                    payloads.push((stated.or(fallback), rules, payload));
+                }
+            }
+        }
+        TopicTrades::new(Arrived::new(decode_trades(payloads.into_iter()), positions, arrival_ns), count)
+    }))
 }

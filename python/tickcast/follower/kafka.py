@@ -16,16 +16,15 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 
 from tickcast import urls
-from tickcast._core import TopicTrades, decode_topic
+from tickcast._core import Inbox, KafkaInlet, TopicTrades, decode_topic
 from tickcast.errors import SourceError
 from tickcast.follower.base import Known, Start, Trades
 from tickcast.follower.topic import Topic, no_judge
-from tickcast.kafka import client_settings, log_stream, why
+from tickcast.kafka import client_settings, log_stream, open_inlet, why
 from tickcast.sources.base import Position, SourceState
 from tickcast.sources.kafka import REFUSALS
 
@@ -33,8 +32,8 @@ __all__ = ["KafkaTrades"]
 
 log = logging.getLogger("tickcast.kafka")
 
-TAKE, TAKE_S = 2000, 0.005
-"""Messages taken from librdkafka at a time, and the longest wait for so many."""
+TAKE, TAKE_S, GATHER_S = 4096, 0.1, 0.005
+"""Messages taken from librdkafka at a time, the longest wait for the first, and for more."""
 MOST_ROWS = 65_536
 """Trades that may wait for the tape; beyond it nothing is read."""
 LOOK_S, LOOK_AWAY_S = 5.0, 0.5
@@ -74,6 +73,8 @@ class KafkaTrades:
         self._stream = 0
         self._next: dict[int, int] = {}
         self._unsure = False
+        self._moved = False
+        """Partitions have to be read from somewhere else."""
 
     async def open(self, known: Known | None) -> None:
         """Prepare to go on right after what the tape has."""
@@ -148,11 +149,9 @@ class KafkaTrades:
     # Below: the thread.
 
     def _run(self) -> None:
-        consumer: Consumer | None = None
         try:
-            consumer = self._connect()
-            if consumer is not None:
-                self._read(consumer)
+            while not self._closing.is_set():
+                self._follow()
         except SourceError as error:
             self._error = error
         except KafkaException as error:
@@ -161,14 +160,14 @@ class KafkaTrades:
             log.exception("following %s has failed", self._shown)
             self._error = SourceError(f"source: {self._shown}: {type(error).__name__}: {error}")
         finally:
-            if consumer is not None:
-                with contextlib.suppress(KafkaException, RuntimeError):
-                    consumer.close()
             self._tell()
 
-    def _connect(self) -> Consumer | None:
-        """Find out which topic it is, and begin to read it; None if closed meanwhile."""
-        consumer = Consumer(
+    def _follow(self) -> None:
+        """Read with a client of its own until closed, or until partitions have to be read from somewhere else.
+
+        In librdkafka 2.16 a partition that is assigned again does not come by the inlet: that takes a new client.
+        """
+        consumer, inlet = open_inlet(
             {
                 "group.id": "tickcast-follower",  # librdkafka wants one; it is never joined
                 "isolation.level": "read_committed",
@@ -179,22 +178,37 @@ class KafkaTrades:
                 **client_settings(self._url, self._options),
                 "enable.auto.commit": False,
                 "error_cb": self._on_error,
-            }
+            },
+            TAKE,
         )
+        try:
+            if self._next or self._find_out(consumer):
+                for partition in self._next:
+                    inlet.divert(self._url.topic, partition)
+                consumer.assign([TopicPartition(self._url.topic, number, at) for number, at in self._next.items()])
+                self._moved = False
+                self._live()
+                self._read(consumer, inlet)
+        finally:
+            inlet.close()
+            with contextlib.suppress(KafkaException, RuntimeError):
+                consumer.close()
+
+    def _find_out(self, consumer: Consumer) -> bool:
+        """Find out which topic it is, and where to begin; False if closed meanwhile."""
         while not self._closing.is_set():
             try:
                 self._stream = log_stream(self._url, self._options)
                 self._begin(consumer)
-                return consumer
+                return True
             except (KafkaException, TimeoutError) as error:
                 self._away(f"{self._shown}: {why(error)}")
                 self._refuse(error)
                 self._closing.wait(RETRY_S)
-        consumer.close()
-        return None
+        return False
 
     def _begin(self, consumer: Consumer, *, anew: bool = False) -> None:
-        """Read each partition from where the tape stands; one that it has nothing of, from the beginning."""
+        """Decide to read each partition from where the tape stands; one that it has nothing of, from the beginning."""
         known = {partition: offset for (stream, partition), offset in self._known.items() if stream == self._stream}
         at_end = self._url.start == "new" and not known and not anew
         self._next = {}
@@ -205,12 +219,7 @@ class KafkaTrades:
                 if offset > 0:
                     self._skipped.append((self._stream, partition, offset - 1, 0xFFFF))
             self._next[partition] = offset
-        self._assign(consumer)
-        self._unsure = False
-        self._live()
-
-    def _assign(self, consumer: Consumer) -> None:
-        consumer.assign([TopicPartition(self._url.topic, partition, at) for partition, at in self._next.items()])
+        self._moved, self._unsure = True, False
 
     def _partitions(self, consumer: Consumer) -> list[int]:
         """Ask for the topic's partitions.
@@ -223,23 +232,25 @@ class KafkaTrades:
             raise KafkaException(topic.error)
         return sorted(topic.partitions)
 
-    def _read(self, consumer: Consumer) -> None:
+    def _read(self, consumer: Consumer, inlet: KafkaInlet) -> None:
         looked = monotonic()
-        while not self._closing.is_set():
-            taken = consumer.consume(TAKE, TAKE_S)
-            messages = [message for message in taken if message.error() is None]
-            if messages:
-                self._put(messages)
-            for message in taken:
-                if message.error() is not None:
-                    self._meet_error(consumer, message)
+        while not (self._closing.is_set() or self._moved):
+            told = consumer.poll(0)  # what concerns the brokers; messages come by the inlet
+            error = told.error() if told is not None else None
+            if told is not None and error is not None:
+                self._meet_error(consumer, told.partition(), error)
+            inboxes, errors = inlet.take(TAKE_S, GATHER_S)
+            if inboxes:
+                self._put(inboxes)
+            for partition, code in errors:
+                self._meet_error(consumer, partition, KafkaError(code))
             if monotonic() - looked >= (LOOK_S if self._state.state == "live" else LOOK_AWAY_S):
                 self._look(consumer)
                 looked = monotonic()
 
-    def _put(self, messages: list[Message]) -> None:
+    def _put(self, inboxes: list[tuple[int, Inbox]]) -> None:
         """Hand messages on, once there is room."""
-        trades = decode_topic(messages, stream=self._stream, format=self._url.format)
+        trades = decode_topic(inboxes, stream=self._stream, format=self._url.format)
         for _, partition, offset, _ in trades.positions:
             self._next[partition] = offset + 1
         with self._room:
@@ -268,13 +279,10 @@ class KafkaTrades:
         if new:
             log.info("%s has new partitions: %s", self._shown, new)
             self._next.update(dict.fromkeys(new, OFFSET_BEGINNING))
-            self._assign(consumer)
+            self._moved = True
         self._live()
 
-    def _meet_error(self, consumer: Consumer, message: Message) -> None:
-        error, partition = message.error(), message.partition()
-        if error is None:
-            return
+    def _meet_error(self, consumer: Consumer, partition: int | None, error: KafkaError) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET and partition is not None:
             self._go_where_there_is_some(consumer, partition)
         else:
@@ -289,8 +297,7 @@ class KafkaTrades:
                 self._aged_out += low - wanted
                 log.warning("%s no longer has %s messages of partition %s", self._shown, low - wanted, partition)
             self._next[partition] = low if wanted < low else high
-            self._unsure = wanted > high
-            self._assign(consumer)
+            self._unsure, self._moved = wanted > high, True
 
     def _on_error(self, error: KafkaError) -> None:
         self._refuse(KafkaException(error))

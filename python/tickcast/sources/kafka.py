@@ -367,7 +367,7 @@ class KafkaSource:
                 self._answer_looks(consumer)
             if time.monotonic() - last_ends >= ENDS_S:
                 last_ends = time.monotonic()
-                self._note_ends(consumer)
+                self._note_ends(consumer, inlet)
             if not self.commits and time.monotonic() - last_commit >= GROUP_S:
                 last_commit = time.monotonic()
                 self._group = consumer.consumer_group_metadata()
@@ -376,10 +376,12 @@ class KafkaSource:
                 self._commit(consumer, wait=False)
             paused = self._relieve(consumer, paused)
 
-    def _note_ends(self, consumer: Consumer) -> None:
+    def _note_ends(self, consumer: Consumer, inlet: KafkaInlet) -> None:
         """Note where the partitions end, as the last fetch had it; asks nobody."""
         ends = {}
         for known in consumer.assignment():
+            # Again: librdkafka 2.16 forgets it where a partition is stopped after it was diverted.
+            inlet.divert(known.topic, known.partition)
             _, ends[known.partition] = consumer.get_watermark_offsets(known, cached=True)
         self._ends = ends
 
@@ -390,8 +392,8 @@ class KafkaSource:
             while self._looks:
                 self._looks.popleft().set()
 
-    def _put(self, inboxes: list[tuple[int, Inbox]], errors: list[int]) -> None:
-        for code in errors:
+    def _put(self, inboxes: list[tuple[int, Inbox]], errors: list[tuple[int, int]]) -> None:
+        for _, code in errors:
             self._on_error(KafkaError(code))
         if inboxes and self._state.state != "live":
             self._enter("live", f"reading {self._shown}")

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tickcast import urls
-from tickcast._core import EarlierVerdicts, decode_topic
-from tickcast.kafka import client_settings, why
+from tickcast._core import EarlierVerdicts, KafkaInlet, decode_topic
+from tickcast.kafka import client_settings, open_inlet, why
 
 __all__ = ["ValidatedTopic"]
 
 log = logging.getLogger("tickcast.kafka")
 
-TAKE, TAKE_S = 10_000, 0.1
+TAKE, TAKE_S, GATHER_S = 10_000, 0.1, 0.01
 ANSWER_S = 5.0
 MARGIN_MS = 60_000
 """A trade may stand in the log with a time that is so much before its tick's: clocks differ."""
@@ -49,7 +49,7 @@ class ValidatedTopic:
             since_ms: The log's time of the first tick, ms since the Unix epoch.
             closing: Set: give up.
         """
-        consumer = Consumer(
+        consumer, inlet = open_inlet(
             {
                 "group.id": "tickcast-verdicts",  # librdkafka wants one; it is never joined
                 "isolation.level": "read_committed",
@@ -58,19 +58,22 @@ class ValidatedTopic:
                 "allow.auto.create.topics": False,
                 **client_settings(self._url, self._options),
                 "enable.auto.commit": False,
-            }
+            },
+            TAKE,
         )
         try:
-            count = self._read(consumer, earlier, stream, partitions, since_ms, closing)
+            count = self._read(consumer, inlet, earlier, stream, partitions, since_ms, closing)
             log.info("%s trades of %s read for the verdicts on partitions %s", count, self._url.topic, partitions)
         except KafkaException as error:
             log.warning("ticks are judged again, %s can't be read: %s", self._url.topic, why(error))
         finally:
+            inlet.close()
             consumer.close()
 
     def _read(  # noqa: PLR0917 (called in one place)
         self,
         consumer: Consumer,
+        inlet: KafkaInlet,
         earlier: EarlierVerdicts,
         stream: int,
         partitions: list[int],
@@ -83,6 +86,8 @@ class ValidatedTopic:
             raise KafkaException(known.error)
         asked = [TopicPartition(topic, number, max(0, since_ms - MARGIN_MS)) for number in known.partitions]
         starts = consumer.offsets_for_times(asked, timeout=ANSWER_S)
+        for start in starts:
+            inlet.divert(topic, start.partition)
         consumer.assign([start for start in starts if start.offset >= 0])
         left = {start.partition for start in starts if start.offset >= 0}
         deadline, count = time.monotonic() + PATIENCE_S, 0
@@ -90,14 +95,9 @@ class ValidatedTopic:
             if time.monotonic() > deadline:
                 log.warning("ticks are judged again: %s is not read to its end within %g s", topic, PATIENCE_S)
                 break
-            taken = consumer.consume(TAKE, TAKE_S)
-            messages = [message for message in taken if message.error() is None]
-            count += len(messages)
-            earlier.learn(decode_topic(messages, stream=0, format=self._url.format), stream, partitions)
-            ended = [message for message in taken if _code(message.error()) == KafkaError._PARTITION_EOF]
-            left -= {message.partition() for message in ended}
+            consumer.poll(0)  # what concerns the brokers; messages come by the inlet
+            inboxes, errors = inlet.take(TAKE_S, GATHER_S)
+            count += sum(len(inbox) for _, inbox in inboxes)
+            earlier.learn(decode_topic(inboxes, stream=0, format=self._url.format), stream, partitions)
+            left -= {partition for partition, code in errors if code == KafkaError._PARTITION_EOF}
         return count
-
-
-def _code(error: KafkaError | None) -> int | None:
-    return error.code() if error is not None else None
