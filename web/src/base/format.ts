@@ -27,6 +27,21 @@ export function formatCount(value: number): string {
   return grouped(value.toFixed(0));
 }
 
+/** Returns a count in at most nine characters: exact below a million, then three significant digits. */
+export function formatShort(value: number): string {
+  if (value < 999_500) return formatCount(value);
+  let scaled = value / 1e6;
+  let unit = 0;
+  while (scaled >= 999.5 && unit < SHORT_UNITS.length - 1) {
+    scaled /= 1000;
+    unit++;
+  }
+  const digits = scaled < 9.995 ? 2 : scaled < 99.95 ? 1 : 0;
+  return `${scaled.toFixed(digits)} ${SHORT_UNITS[unit]}`;
+}
+
+const SHORT_UNITS = ["M", "B", "T"] as const;
+
 /** Returns a decimal in groups, with at least `least` and at most `most` fraction digits. */
 function formatDecimal(value: number, least: number, most: number): string {
   const [whole = "", fraction = ""] = Math.abs(value).toFixed(most).split(".");

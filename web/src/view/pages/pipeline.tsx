@@ -82,7 +82,7 @@ export function PipelinePage({ app }: { app: App }) {
         <Tile
           name="Clients"
           value={formatCount(status?.gateway.clients ?? 0)}
-          sub={state?.pages === 1 ? "1 page on this line" : `${state?.pages ?? 0} pages on this line`}
+          sub={state?.pages === 1 ? "1 tab on this connection" : `${state?.pages ?? 0} tabs on this connection`}
           testId="clients"
         />
         <Tile
@@ -169,6 +169,7 @@ export function PipelinePage({ app }: { app: App }) {
             <p class="muted">No rule workers: there are no rules, or they run in line.</p>
           )}
           <dl class="facts">
+            <Fact name="Source">{board?.source?.detail || board?.source?.url || NONE}</Fact>
             {(board?.sinks ?? []).map((sink) => (
               <Fact key={sink.url} name={sink.url}>
                 {sink.state}, {formatCount(sink.lag)} behind

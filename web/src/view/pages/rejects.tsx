@@ -1,7 +1,7 @@
 // What was refused: by reason, by rule, by instrument, over time.
 
 import { useSignal } from "@preact/signals";
-import { formatCount, NONE } from "../../base/format.ts";
+import { formatCount, formatPrice, NONE } from "../../base/format.ts";
 import type { Counted, Found, Rejects } from "../api.ts";
 import { type App, routeHash } from "../app.ts";
 import { icons } from "../parts/icons.tsx";
@@ -91,7 +91,7 @@ export function RejectsPage({ app }: { app: App }) {
                   >
                     <time>{app.zone.value.clock(Number(trade.timestampNs) / 1e6)}</time>
                     <b>{trade.instrumentId}</b>
-                    <b class="right">{trade.price ?? NONE}</b>
+                    <b class="right">{formatPrice(trade.price)}</b>
                     <span data-status={trade.status}>{statusText(trade.status)}</span>
                     <span class="reason">{trade.reason}</span>
                     <small>{found?.rules[i] ?? ""}</small>

@@ -22,7 +22,7 @@ export function RulesPage({ app }: { app: App }) {
         <p class="headline">
           <b data-testid="rule-set">{value === undefined ? NONE : value.ruleSet}</b>
         </p>
-        <p class="muted">{value?.policy ? `where a rule is unavailable: ${value.policy}` : ""}</p>
+        <p class="muted prose">{value?.policy ? `where a rule is unavailable: ${value.policy}` : ""}</p>
         <span class="grow" />
         <button
           type="button"

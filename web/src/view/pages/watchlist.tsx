@@ -3,12 +3,20 @@
 import { useSignal } from "@preact/signals";
 import { wallNow } from "@tickcast/client";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import { formatAge, formatCount, formatFixed, formatPercent, formatRate, NONE } from "../../base/format.ts";
+import {
+  formatAge,
+  formatCount,
+  formatFixed,
+  formatPercent,
+  formatRate,
+  formatShort,
+  NONE,
+} from "../../base/format.ts";
 import { distance } from "../../model/selection.ts";
 import type { Quote } from "../../model/watch.ts";
 import type { Activity } from "../api.ts";
 import type { App } from "../app.ts";
-import { Grid, type GridColumn, type GridModel, set } from "../parts/grid.ts";
+import { Grid, type GridColumn, type GridModel, NARROW, set } from "../parts/grid.ts";
 import { icons } from "../parts/icons.tsx";
 import { useApi } from "../parts/useApi.ts";
 import { inField } from "../shell.tsx";
@@ -77,6 +85,20 @@ const COLUMNS: readonly GridColumn[] = [
     priority: 0,
   },
 ];
+
+/** On a phone: two of the columns above to one, the second below the first. */
+const NARROW_COLUMNS: readonly GridColumn[] = [
+  paired("instrument", "age", 96, 0),
+  paired("last", "vwap", 92, 0, "VWAP"),
+  paired("change", "distance", 80, 0),
+  { ...paired("volume", "rate", 92, 1), title: "Volume" },
+];
+
+function paired(first: string, second: string, width: number, priority: number, title?: string): GridColumn {
+  const [upper, lower] = [first, second].map((id) => COLUMNS.find((column) => column.id === id));
+  if (upper === undefined || lower === undefined) throw new Error(`no column ${first} or ${second}`);
+  return { ...upper, width, priority, second: { ...lower, title: title ?? lower.title } };
+}
 
 /** What the gateway adds up of an instrument. */
 interface Figures {
@@ -150,8 +172,8 @@ class Watchlist implements GridModel {
     this.#seen.set(quote.instrument, { price: quote.last, until: before === undefined ? 0 : now + FLASH_MS, up });
   }
 
-  columns(): readonly GridColumn[] {
-    return COLUMNS;
+  columns(width: number): readonly GridColumn[] {
+    return width < NARROW ? NARROW_COLUMNS : COLUMNS;
   }
 
   at(place: number): Quote {
@@ -161,6 +183,10 @@ class Watchlist implements GridModel {
   text(column: GridColumn, place: number): string {
     const quote = this.at(place);
     const { instrument } = quote;
+    if (column.id === "volume" && column.second !== undefined) {
+      const { volume } = this.#figuresOf(instrument);
+      return Number.isNaN(volume) ? NONE : formatShort(volume);
+    }
     return quoteText(column.id, quote, this.#figuresOf(instrument), this.#app.feed.decimals.of(instrument), wallNow());
   }
 
@@ -185,13 +211,14 @@ class Watchlist implements GridModel {
   decorateCell(cell: HTMLElement, column: GridColumn, place: number): void {
     const quote = this.at(place);
     if (column.id === "last") set(cell, "data-move", this.#seen.get(quote.instrument)?.up === false ? "down" : "up");
-    else if (column.id === "change")
+    else if (column.id === "change") {
       set(cell, "data-sign", signOf(quote.last / this.#figuresOf(quote.instrument).first - 1));
-    else if (column.id === "distance") {
+      if (column.second !== undefined) set(cell, "data-second-sign", signOf(distance(quote.last, quote.vwap)));
+    } else if (column.id === "distance") {
       const share = distance(quote.last, quote.vwap);
       set(cell, "data-sign", signOf(share));
-      // The full bar stands for one percent.
-      cell.style.setProperty("--bar", `${Math.min(1, Math.abs(share) / 0.01 || 0) * 100}%`);
+      // The full bar, to either side, stands for one percent.
+      cell.style.setProperty("--bar", String(Math.min(1, Math.abs(share) / 0.01 || 0)));
     }
   }
 
@@ -330,7 +357,10 @@ export function WatchlistPage({ app }: { app: App }) {
       </div>
       <div class="grid-host watch" ref={host} data-stale={state?.link.state !== "live"} />
       <div class="foot">
-        <p>Enter, or a double click, opens the instrument. Values of instruments that went quiet are shown as stale.</p>
+        <p>
+          {matchMedia("(pointer: coarse)").matches ? "A tap" : "Enter, or a double click,"} opens the instrument. One
+          that went quiet for {STALE_MS / 1000} s is marked stale.
+        </p>
         <span class="grow" />
         {activity?.complete === false && (
           <p data-testid="short-tape">Change, volume and rejects: as far back as the tape reaches, below 20 minutes.</p>
