@@ -67,7 +67,10 @@ async def test_the_watchlist_sorts_filters_and_opens_an_instrument(served, page)
                         ".map(c => parseFloat(c.textContent.replace(/[^0-9.]/g, '')));"
                         " return p.length > 5 && p.every((x, i) => i === 0 || x <= p[i - 1]) })()")  # fmt: skip
     await page.keyboard.press("/")
-    await page.keyboard.type("usd")
+    await page.keyboard.type("nothing")
+    await expect(page.get_by_test_id("grid-empty")).to_have_text("No instrument is like “NOTHING”")
+    await page.get_by_test_id("filter-instrument").fill("usd")
+    await expect(page.get_by_test_id("grid-empty")).to_have_text("")
     await reaches(page, "[...document.querySelectorAll('tr[data-testid=quote]')].filter(r => r.offsetParent)"
                         ".every(r => r.cells[0].textContent.includes('USD'))")  # fmt: skip
     await page.keyboard.press("Enter")
@@ -148,6 +151,13 @@ async def test_what_is_not_live_is_never_shown_as_live(served, page):
     await reaches(
         page, "[...document.querySelectorAll('tr[data-testid=quote]')].every(r => r.dataset.stale === 'true')"
     )
+    await reaches(
+        page, "[...document.querySelectorAll('td[data-field=age]')].every(c => c.textContent.startsWith('stale'))"
+    )
+    # All of it, in the room that there is.
+    why = page.get_by_test_id("link-detail")
+    await expect(why).not_to_have_text("")
+    assert await why.evaluate("e => e.scrollHeight <= e.clientHeight")
     await page.keyboard.press("3")
     await expect(page.locator("[data-page=instrument] .headline")).to_have_attribute("data-stale", "true")
 

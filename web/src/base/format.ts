@@ -64,6 +64,15 @@ export function formatPrice(price: number | null): string {
   return formatValue(price, 2, price !== null && Math.abs(price) < 1 ? 8 : 6);
 }
 
+/** Returns any quantity: whole numbers in groups and exact, others in six digits, e-notation below 0.0001. */
+export function formatQuantity(value: number | null): string {
+  if (value === null || !Number.isFinite(value)) return NONE;
+  const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e15) return formatDecimal(value, 0, 0);
+  if (size < 1e-4 || size >= 1e15) return Number(value.toPrecision(5)).toExponential().replace(/-/g, MINUS);
+  return formatDecimal(value, 0, Math.max(0, 5 - Math.floor(Math.log10(size))));
+}
+
 /** Returns a price with a fixed number of decimals, NaN as a dash. */
 export function formatFixed(price: number, decimals: number): string {
   return formatValue(Number.isNaN(price) ? null : price, decimals, decimals);

@@ -133,6 +133,11 @@ class Blotter implements GridModel {
     }
   }
 
+  nothing(): string {
+    const { store } = this.#app.feed;
+    return store.end > store.first ? "No trade that is held is like this" : "Waiting for the first trade";
+  }
+
   sorted(): { id: string; descending: boolean } {
     const { key, descending } = this.#selection.sort;
     return { id: typeof key === "number" ? `+${key}` : key, descending };

@@ -178,9 +178,8 @@ export function PipelinePage({ app }: { app: App }) {
             <Fact name="Held in windows">
               {formatCount(board?.window?.held ?? 0)} trades, {formatBytes(board?.window?.bytes ?? 0)}
             </Fact>
-            <Fact name="Late, stamped">
-              {formatCount(counters.late ?? 0)}, {formatCount(counters.stamped ?? 0)}
-            </Fact>
+            <Fact name="Late ticks">{formatCount(counters.late ?? 0)}</Fact>
+            <Fact name="Without a time, stamped on arrival">{formatCount(counters.stamped ?? 0)}</Fact>
             <Fact name="Gaps sent to clients">{formatCount(status?.gateway.counters.gaps ?? 0)}</Fact>
             <Fact name="Clients cut off">{formatCount(status?.gateway.counters.evicted ?? 0)}</Fact>
             <Fact name="Pump's cycle">{formatMs((status?.gateway.cycleUs ?? 0) / 1000)}</Fact>

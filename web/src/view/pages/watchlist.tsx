@@ -187,7 +187,12 @@ class Watchlist implements GridModel {
       const { volume } = this.#figuresOf(instrument);
       return Number.isNaN(volume) ? NONE : formatShort(volume);
     }
-    return quoteText(column.id, quote, this.#figuresOf(instrument), this.#app.feed.decimals.of(instrument), wallNow());
+    if (column.id === "age") return ageText(quote, wallNow(), this.#stale(quote, wallNow()));
+    return quoteText(column.id, quote, this.#figuresOf(instrument), this.#app.feed.decimals.of(instrument));
+  }
+
+  #stale(quote: Quote, now: number): boolean {
+    return this.#app.feed.state?.link.state !== "live" || now - quote.heardMs > STALE_MS;
   }
 
   key(place: number): string {
@@ -201,9 +206,8 @@ class Watchlist implements GridModel {
   decorate(row: HTMLTableRowElement, place: number): void {
     const quote = this.at(place);
     const now = wallNow();
-    const live = this.#app.feed.state?.link.state === "live";
     set(row, "data-testid", "quote");
-    set(row, "data-stale", String(!live || now - quote.heardMs > STALE_MS));
+    set(row, "data-stale", String(this.#stale(quote, now)));
     const flash = this.#seen.get(quote.instrument);
     set(row, "data-flash", flash !== undefined && now < flash.until ? (flash.up ? "up" : "down") : "none");
   }
@@ -220,6 +224,10 @@ class Watchlist implements GridModel {
       // The full bar, to either side, stands for one percent.
       cell.style.setProperty("--bar", String(Math.min(1, Math.abs(share) / 0.01 || 0)));
     }
+  }
+
+  nothing(): string {
+    return this.#filter === "" ? "Waiting for the first VALID trade" : `No instrument is like “${this.#filter}”`;
   }
 
   sorted() {
@@ -248,7 +256,7 @@ function move(by: number): string {
   return by > 0 ? "up" : by < 0 ? "down" : "same";
 }
 
-function quoteText(column: string, quote: Quote, figures: Figures, decimals: number, now: number): string {
+function quoteText(column: string, quote: Quote, figures: Figures, decimals: number): string {
   switch (column) {
     case "instrument":
       return quote.instrument;
@@ -267,10 +275,13 @@ function quoteText(column: string, quote: Quote, figures: Figures, decimals: num
     case "rejects":
       return formatWhole(figures.rejects);
     default:
-      return quote.heardMs === 0
-        ? NONE
-        : `${now - quote.heardMs > STALE_MS ? "stale · " : ""}${formatAge(now - quote.heardMs)}`;
+      return NONE;
   }
+}
+
+function ageText({ heardMs }: Quote, now: number, stale: boolean): string {
+  if (heardMs === 0) return stale ? "stale" : NONE;
+  return `${stale ? "stale · " : ""}${formatAge(now - heardMs)}`;
 }
 
 function formatWhole(value: number): string {

@@ -41,6 +41,8 @@ export interface GridModel {
   key(place: number): number | string;
   /** Returns where the row is now, -1 where it is not shown. */
   placeOf(key: number | string): number;
+  /** What stands in place of rows where there are none. */
+  nothing(): string;
   /** Marks a row that is drawn. */
   decorate?(row: HTMLTableRowElement, place: number): void;
   /** Marks a cell that is drawn. */
@@ -60,6 +62,7 @@ export class Grid {
   readonly #model: GridModel;
   readonly #id = `grid-${++grids}`;
   readonly #resize: ResizeObserver;
+  readonly #empty = document.createElement("p");
   #columns: readonly GridColumn[] = [];
   #mark: number | string | undefined;
   #width = 0;
@@ -77,7 +80,9 @@ export class Grid {
     element.setAttribute("role", "grid");
     element.setAttribute("aria-label", model.label);
     element.tabIndex = 0;
-    host.append(element);
+    this.#empty.className = "grid-empty";
+    this.#empty.dataset.testid = "grid-empty";
+    host.append(element, this.#empty);
     element.setDataListener(async (x0, y0, x1, y1) => this.#data(x0, y0, x1, y1), {
       virtual_mode: "both",
       column_classes: true,
@@ -115,6 +120,7 @@ export class Grid {
     this.#closed = true;
     this.#resize.disconnect();
     this.element.remove();
+    this.#empty.remove();
   }
 
   /** Draws what is in view; `above` rows have come in above what was there, which stays in view where it was scrolled to. */
@@ -204,6 +210,7 @@ export class Grid {
     const { element } = this;
     set(element, "aria-rowcount", String(this.#model.length + 1));
     set(element, "aria-colcount", String(this.#columns.length));
+    this.#empty.textContent = this.#model.length === 0 ? this.#model.nothing() : "";
     this.#styleHeader(table);
     let active = "";
     for (const row of body?.rows ?? []) {
