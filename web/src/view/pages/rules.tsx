@@ -139,8 +139,10 @@ function Rule({ rule, share }: { rule: RuleRow; share: number | undefined }) {
         {formatCount(rows)}
       </td>
       <td class="right" data-label="Rejects" data-testid="rule-rejects">
-        {rule.rejects === undefined ? NONE : formatCount(rule.rejects)}
-        {mode === "shadow" && <small> would be</small>}
+        <span>
+          {rule.rejects === undefined ? NONE : formatCount(rule.rejects)}
+          {mode === "shadow" && <small> would be</small>}
+        </span>
       </td>
       <td class="right" data-label="Errors" data-alert={(rule.raised ?? 0) > 0}>
         {formatCount(rule.raised ?? 0)}

@@ -192,7 +192,7 @@ class Watchlist implements GridModel {
   }
 
   #stale(quote: Quote, now: number): boolean {
-    return this.#app.feed.state?.link.state !== "live" || now - quote.heardMs > STALE_MS;
+    return this.#app.feed.state?.link.state !== "live" || now - heardAt(quote) > STALE_MS;
   }
 
   key(place: number): string {
@@ -279,9 +279,13 @@ function quoteText(column: string, quote: Quote, figures: Figures, decimals: num
   }
 }
 
-function ageText({ heardMs }: Quote, now: number, stale: boolean): string {
-  if (heardMs === 0) return stale ? "stale" : NONE;
-  return `${stale ? "stale · " : ""}${formatAge(now - heardMs)}`;
+/** What came with the beginning has been heard no earlier than it happened; when, nobody knows. */
+function heardAt({ heardMs, timeMs }: Quote): number {
+  return heardMs === 0 ? timeMs : heardMs;
+}
+
+function ageText(quote: Quote, now: number, stale: boolean): string {
+  return `${stale ? "stale · " : ""}${formatAge(Math.max(0, now - heardAt(quote)))}`;
 }
 
 function formatWhole(value: number): string {
@@ -297,7 +301,7 @@ function order(id: string, descending: boolean, figuresOf: (quote: Quote) => Fig
     if (id === "distance") return distance(quote.last, quote.vwap);
     if (id === "rate") return figuresOf(quote).perSecond;
     if (id === "volume" || id === "rejects") return figuresOf(quote)[id];
-    if (id === "age") return -quote.heardMs;
+    if (id === "age") return -heardAt(quote);
     return quote[id as "last" | "vwap"];
   };
   return (a, b) => sign * (value(a) - value(b) || 0) || name(a, b);
