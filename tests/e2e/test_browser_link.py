@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 PARTITION_S = 30
 HIDDEN_S = 60
+BUSY_S = 60
+BUSY_RATE = 10_000
 
 
 @pytest.fixture
@@ -127,6 +129,37 @@ async def test_a_tab_hidden_for_a_minute_wakes_to_what_is_and_no_backlog(chromiu
             await tab.reaches(
                 "/passed over while not shown/.test(document.querySelector('[data-testid=gaps]').textContent)"
             )
+
+
+async def test_ten_thousand_trades_a_second_are_shown_for_a_minute(chromium, tmp_path):
+    with Served(tmp_path, "--source", f"sim://?rate={BUSY_RATE}&instruments=50&seed=7") as served:
+        async with covering_tabs(chromium) as browser:
+            tab = await browser.tab(f"http://{served.address}/")
+            # Once the page holds as much as it ever will, nothing may grow.
+            await tab.reaches("globalThis.tickcast?.painted > 70000", 60)
+            held = await tab.heap_bytes()
+            await tab.evaluate(
+                "globalThis.frames = []; globalThis.states = new Set(); globalThis.behind = [];"
+                "let last = performance.now();"
+                "const step = (now) => { frames.push(now - last); last = now; states.add(tickcast.state);"
+                " behind.push(tickcast.waiting); requestAnimationFrame(step) }; requestAnimationFrame(step)"
+            )
+            before = await tab.evaluate("({seq: tickcast.lastSeq, painted: tickcast.painted, at: performance.now()})")
+            await tab.reaches(f"tickcast.lastSeq > {before['seq']} + {BUSY_S * BUSY_RATE}", 3 * BUSY_S)
+            after = await tab.evaluate(
+                "({seq: tickcast.lastSeq, painted: tickcast.painted, at: performance.now(), missing: tickcast.missing,"
+                " gapped: tickcast.gapped, duplicates: tickcast.duplicates, states: [...states],"
+                " frames: frames.sort((a, b) => a - b), behind: behind.sort((a, b) => a - b)})"
+            )
+            came = after["seq"] - before["seq"]
+            assert came / (after["at"] - before["at"]) > BUSY_RATE / 1000 * 0.9  # it keeps up
+            assert after["painted"] - before["painted"] > came * 0.99
+            assert (after["missing"], after["gapped"], after["duplicates"]) == (0, 0, 0)
+            assert after["states"] == ["live"]
+            frames, behind = after["frames"], after["behind"]
+            assert frames[len(frames) // 2] < 34, "fewer than 30 frames a second"
+            assert behind[len(behind) * 99 // 100] < BUSY_RATE
+            assert await tab.heap_bytes() < held + 8 * 2**20
 
 
 async def test_two_tabs_share_a_connection_and_one_may_go(served, page):

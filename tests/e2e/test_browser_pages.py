@@ -1,10 +1,12 @@
 """The other pages in a real Chromium, with real ticks of the simulator: what they say is what the server says."""
 
 import asyncio
+import re
 
 import pytest
 from playwright.async_api import expect
 
+from fixtures.chromium import launched
 from fixtures.dashboard import number, open_page, reaches, ready, write_desk
 from fixtures.serving import Served, until
 
@@ -65,7 +67,10 @@ async def test_the_watchlist_sorts_filters_and_opens_an_instrument(served, page)
                         ".map(c => parseFloat(c.textContent.replace(/[^0-9.]/g, '')));"
                         " return p.length > 5 && p.every((x, i) => i === 0 || x <= p[i - 1]) })()")  # fmt: skip
     await page.keyboard.press("/")
-    await page.keyboard.type("usd")
+    await page.keyboard.type("nothing")
+    await expect(page.get_by_test_id("grid-empty")).to_have_text("No instrument is like “NOTHING”")
+    await page.get_by_test_id("filter-instrument").fill("usd")
+    await expect(page.get_by_test_id("grid-empty")).to_have_text("")
     await reaches(page, "[...document.querySelectorAll('tr[data-testid=quote]')].filter(r => r.offsetParent)"
                         ".every(r => r.cells[0].textContent.includes('USD'))")  # fmt: skip
     await page.keyboard.press("Enter")
@@ -73,6 +78,69 @@ async def test_the_watchlist_sorts_filters_and_opens_an_instrument(served, page)
     name = await page.locator("tr[aria-selected=true] td[data-field=instrument]").inner_text()
     await page.keyboard.press("Enter")
     await expect(page.get_by_test_id("instrument")).to_have_value(name)
+
+
+@pytest.fixture
+async def phone(chromium):
+    async with launched(chromium) as browser:
+        context = await browser.new_context(
+            viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, bypass_csp=True
+        )
+        yield await context.new_page()
+
+
+async def test_on_a_phone_an_instrument_has_its_figures_in_two_lines(served, phone):
+    await open_page(phone, served.address, "watchlist")
+    await expect(phone.get_by_test_id("instruments")).to_have_text("24 instruments", timeout=30_000)
+    await until(lambda: served.board()["counters"]["ticks"] > 3000, "some ticks")
+    await reaches(
+        phone, "[...document.querySelectorAll('td[data-field=change]')].some(c => / %\\n.* %/.test(c.textContent))"
+    )
+    row = await row_of(phone, "AAPL")
+    name, age = row["instrument"].split("\n")
+    assert (name, age) == ("AAPL", "< 1 s")
+    last, vwap = map(number, row["last"].split("\n"))
+    change, distance = row["change"].split("\n")
+    assert change.endswith("%")
+    # Written with two decimals, of a price that is written with two.
+    assert number(distance.removesuffix("%")) == pytest.approx(100 * (last / vwap - 1), abs=0.011)
+    assert len(row["volume"].split("\n")) == 2
+    clipped = await phone.evaluate(
+        "[...document.querySelectorAll('regular-table :is(td, th)')]"
+        ".filter(c => c.scrollWidth > c.clientWidth).map(c => c.textContent)"
+    )
+    assert clipped == []
+    # Each line of a head sorts by what it names.
+    head = phone.locator("th[data-field=change]")
+    for at, title in ((0.25, "Change ↓\nTo VWAP"), (0.75, "Change\nTo VWAP ↓")):
+        box = await head.bounding_box()
+        await phone.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] * at)
+        await reaches(phone, f"document.querySelector('th[data-field=change]').textContent.startsWith({title!r})")
+    await reaches(phone, "(() => { const p = [...document.querySelectorAll('td[data-field=change]')]"
+                         ".map(c => parseFloat(c.textContent.split('\\n')[1].replace('\u2212', '-')));"
+                         " return p.length > 5 && p.every((x, i) => i === 0 || x <= p[i - 1]) })()")  # fmt: skip
+    # By name again, so that no row moves under the finger.
+    await phone.locator("th[data-field=instrument]").tap(position={"x": 20, "y": 12})
+    await reaches(phone, "document.querySelector('td[data-field=instrument]').textContent.startsWith('AAPL')")
+    await phone.get_by_test_id("quote").filter(has_text="AMZN").tap()
+    await expect(phone.get_by_test_id("instrument")).to_have_value("AMZN")
+
+
+async def test_on_a_phone_a_trade_has_its_time_and_reason_and_opens_by_a_tap(served, phone):
+    await open_page(phone, served.address)
+    await phone.get_by_role("radio", name="Invalid").tap()
+    await phone.get_by_test_id("pause").tap()
+    await expect(phone.get_by_test_id("trade").first).to_be_visible(timeout=30_000)
+    cells = await phone.get_by_test_id("trade").first.evaluate(
+        "row => [...row.cells].map(c => c.textContent.split('\\n'))"
+    )
+    assert [len(lines) for lines in cells] == [2, 2, 2]
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}", cells[0][1])
+    status, reason = cells[2]
+    assert status == "✕ INVALID"
+    assert reason
+    await phone.get_by_test_id("trade").first.tap()
+    await expect(phone.get_by_test_id("why-reason")).to_have_text(reason)
 
 
 async def test_what_is_not_live_is_never_shown_as_live(served, page):
@@ -83,6 +151,13 @@ async def test_what_is_not_live_is_never_shown_as_live(served, page):
     await reaches(
         page, "[...document.querySelectorAll('tr[data-testid=quote]')].every(r => r.dataset.stale === 'true')"
     )
+    await reaches(
+        page, "[...document.querySelectorAll('td[data-field=age]')].every(c => c.textContent.startsWith('stale'))"
+    )
+    # All of it, in the room that there is.
+    why = page.get_by_test_id("link-detail")
+    await expect(why).not_to_have_text("")
+    assert await why.evaluate("e => e.scrollHeight <= e.clientHeight")
     await page.keyboard.press("3")
     await expect(page.locator("[data-page=instrument] .headline")).to_have_attribute("data-stale", "true")
 

@@ -27,6 +27,21 @@ export function formatCount(value: number): string {
   return grouped(value.toFixed(0));
 }
 
+/** Returns a count in at most nine characters: exact below a million, then three significant digits. */
+export function formatShort(value: number): string {
+  if (value < 999_500) return formatCount(value);
+  let scaled = value / 1e6;
+  let unit = 0;
+  while (scaled >= 999.5 && unit < SHORT_UNITS.length - 1) {
+    scaled /= 1000;
+    unit++;
+  }
+  const digits = scaled < 9.995 ? 2 : scaled < 99.95 ? 1 : 0;
+  return `${scaled.toFixed(digits)} ${SHORT_UNITS[unit]}`;
+}
+
+const SHORT_UNITS = ["M", "B", "T"] as const;
+
 /** Returns a decimal in groups, with at least `least` and at most `most` fraction digits. */
 function formatDecimal(value: number, least: number, most: number): string {
   const [whole = "", fraction = ""] = Math.abs(value).toFixed(most).split(".");
@@ -47,6 +62,15 @@ function formatValue(value: number | null, least: number, most: number): string 
 /** Returns a price: two fraction digits, more where it has them: up to six, below 1 up to eight. */
 export function formatPrice(price: number | null): string {
   return formatValue(price, 2, price !== null && Math.abs(price) < 1 ? 8 : 6);
+}
+
+/** Returns any quantity: whole numbers in groups and exact, others in six digits, e-notation below 0.0001. */
+export function formatQuantity(value: number | null): string {
+  if (value === null || !Number.isFinite(value)) return NONE;
+  const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e15) return formatDecimal(value, 0, 0);
+  if (size < 1e-4 || size >= 1e15) return Number(value.toPrecision(5)).toExponential().replace(/-/g, MINUS);
+  return formatDecimal(value, 0, Math.max(0, 5 - Math.floor(Math.log10(size))));
 }
 
 /** Returns a price with a fixed number of decimals, NaN as a dash. */

@@ -145,7 +145,11 @@ function isZone(name: string): boolean {
 
 /** Returns what an API answers; rejects with its words where it refuses. */
 export async function api<T>(path: string, signal?: AbortSignal, init?: RequestInit): Promise<T> {
-  const response = await fetch(new URL(`api/${path}`, document.baseURI), { ...init, ...(signal ? { signal } : {}) });
+  const asked = { ...init, ...(signal ? { signal } : {}) };
+  const response = await fetch(new URL(`api/${path}`, document.baseURI), asked).catch((error: unknown) => {
+    // What browsers say of it differs, and tells a desk nothing.
+    throw error instanceof TypeError ? new Error("The gateway does not answer") : error;
+  });
   if (!response.ok) {
     const body: unknown = await response.json().catch(() => undefined);
     const detail = (body as { detail?: unknown } | undefined)?.detail;

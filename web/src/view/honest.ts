@@ -33,7 +33,11 @@ export function honest(state: HubState | undefined, _now: number): Honest {
     return { word: "live", why: missedText(state), ageMs };
   }
   if (link.retryAt !== undefined && link.retryAt - now > 100) {
-    return { word: link.state, why: `${link.why} · next attempt in ${formatMs(link.retryAt - now)}`, ageMs };
+    return {
+      word: link.state,
+      why: `${link.why} · next attempt in ${Math.ceil((link.retryAt - now) / 1000)}\u00a0s`,
+      ageMs,
+    };
   }
   return { word: link.state, why: link.why, ageMs };
 }

@@ -7,6 +7,7 @@ import {
   formatInt64,
   formatMs,
   formatPrice,
+  formatQuantity,
   formatTimestampNs,
   formatVwap,
   NONE,
@@ -76,9 +77,11 @@ function Explained({ app, why }: { app: App; why: Why }) {
         </Fact>
         <Fact name="Price">{formatPrice(trade.price)}</Fact>
         <Fact name="Volume">{formatInt64(trade.volume as Int64)}</Fact>
-        <Fact name="VWAP 20 min">{trade.vwap20m === undefined ? NONE : formatVwap(trade.vwap20m)}</Fact>
-        <Fact name="VWAP the rules saw">{why.rulesVwap === null ? NONE : formatVwap(why.rulesVwap)}</Fact>
-        <Fact name="Event time">{formatTimestampNs(trade.timestampNs as Int64)}</Fact>
+        {trade.vwap20m !== undefined && <Fact name="VWAP 20 min, with it">{formatVwap(trade.vwap20m)}</Fact>}
+        <Fact name="VWAP the rules saw">{why.rulesVwap === null ? "none" : formatVwap(why.rulesVwap)}</Fact>
+        <Fact name="Event time">
+          <span class="prose">{formatTimestampNs(trade.timestampNs as Int64)}</span>
+        </Fact>
         <Fact name="Sequence">{formatCount(why.seq)}</Fact>
         <Fact name="Trade id">
           <code>{trade.tradeId}</code>
@@ -154,8 +157,8 @@ function Outcomes({ why }: { why: Why }) {
               <tr key={name} data-outcome={outcome}>
                 <th scope="row">{name}</th>
                 <td>{outcome}</td>
-                <td class="right">{i === failed ? number(why.observed) : NONE}</td>
-                <td class="right">{i === failed ? number(why.limit) : NONE}</td>
+                <td class="right">{i === failed ? formatQuantity(why.observed) : NONE}</td>
+                <td class="right">{i === failed ? formatQuantity(why.limit) : NONE}</td>
               </tr>
             );
           })}
@@ -195,7 +198,7 @@ function Now({ why }: { why: Why }) {
               <small>
                 {verdict.rule === null
                   ? ""
-                  : `${verdict.rule}: ${number(verdict.observed)} against ${number(verdict.limit)} · `}
+                  : `${verdict.rule}: ${formatQuantity(verdict.observed)} against ${formatQuantity(verdict.limit)} · `}
                 {verdict.ruleSet}
               </small>
             </>
@@ -208,8 +211,4 @@ function Now({ why }: { why: Why }) {
       </p>
     </section>
   );
-}
-
-function number(value: number | null): string {
-  return value === null ? NONE : String(Number(value.toPrecision(10)));
 }

@@ -7,9 +7,16 @@ import { formatCount } from "../../base/format.ts";
 import { toCsv } from "../../model/csv.ts";
 import { type Filter, NEWEST_FIRST, NO_FILTER, Selection, type Sort, type SortKey } from "../../model/selection.ts";
 import type { App } from "../app.ts";
-import { Grid, type GridColumn, type GridModel, set } from "../parts/grid.ts";
+import { Grid, type GridColumn, type GridModel, NARROW, set } from "../parts/grid.ts";
 import { icons } from "../parts/icons.tsx";
-import { exportText, exportTitle, TRADE_COLUMNS, tradeText, USUAL_COLUMNS } from "../parts/tradeCells.ts";
+import {
+  exportText,
+  exportTitle,
+  NARROW_COLUMNS,
+  TRADE_COLUMNS,
+  tradeText,
+  USUAL_COLUMNS,
+} from "../parts/tradeCells.ts";
 import { inField } from "../shell.tsx";
 
 /** Above so many rows a second a flash tells nothing: everything would. */
@@ -80,7 +87,12 @@ class Blotter implements GridModel {
     this.grid?.draw(onTop ? matching : 0);
   }
 
-  columns(): readonly GridColumn[] {
+  columns(width: number): readonly GridColumn[] {
+    const { columns } = this.#app;
+    return columns.value === "" && width < NARROW ? NARROW_COLUMNS : this.#wanted();
+  }
+
+  #wanted(): readonly GridColumn[] {
     const { columns, feed } = this.#app;
     const chosen = columns.value === "" ? USUAL_COLUMNS : columns.value.split(",");
     return allColumns(feed.enrichments).filter((column) => chosen.includes(column.id));
@@ -121,6 +133,11 @@ class Blotter implements GridModel {
     }
   }
 
+  nothing(): string {
+    const { store } = this.#app.feed;
+    return store.end > store.first ? "No trade that is held is like this" : "Waiting for the first trade";
+  }
+
   sorted(): { id: string; descending: boolean } {
     const { key, descending } = this.#selection.sort;
     return { id: typeof key === "number" ? `+${key}` : key, descending };
@@ -149,7 +166,7 @@ class Blotter implements GridModel {
 
   /** Returns what is shown, top to bottom, as CSV. */
   csv(): string {
-    const columns = this.columns();
+    const columns = this.#wanted();
     const { store } = this.#app.feed;
     const places = Array.from({ length: this.length }, (_, place) => store.slot(this.#selection.at(place)));
     return toCsv(
@@ -162,7 +179,7 @@ class Blotter implements GridModel {
   line(place: number): string {
     const { store } = this.#app.feed;
     const slot = store.slot(this.#selection.at(place));
-    return this.columns()
+    return this.#wanted()
       .map((column) => exportText(column.id, store.columns, slot))
       .join("\t");
   }

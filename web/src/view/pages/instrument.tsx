@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { tradeAt } from "@tickcast/client";
 import { useEffect, useRef } from "preact/hooks";
-import { formatCount, formatFixed, formatPercent, formatRate, NONE } from "../../base/format.ts";
+import { formatCount, formatFixed, formatPercent, formatPrice, formatRate, NONE } from "../../base/format.ts";
 import { distance } from "../../model/selection.ts";
 import type { Activity, ApiTrade, Found } from "../api.ts";
 import { type App, api, routeHash } from "../app.ts";
@@ -57,6 +57,9 @@ export function InstrumentPage({ app }: { app: App }) {
           </b>
         </p>
         <dl class="facts-row">
+          <Figure name="Change">
+            {quote === undefined ? NONE : formatPercent(quote.last / (activity?.first[row] ?? Number.NaN) - 1)}
+          </Figure>
           <Figure name="VWAP 20 min">
             {quote === undefined ? NONE : formatFixed(quote.vwap, Math.min(8, decimals + 2))}
           </Figure>
@@ -175,7 +178,7 @@ function RecentRejects({ app, of }: { app: App; of: string }) {
           <li key={i}>
             <a href={routeHash({ page: "instrument", of, trade: trade.tradeId })}>
               <time>{app.zone.value.clock(Number(trade.timestampNs) / 1e6)}</time>
-              <b>{trade.price ?? NONE}</b>
+              <b>{formatPrice(trade.price)}</b>
               <span data-status={trade.status}>{statusText(trade.status)}</span>
               <span class="reason">{trade.reason}</span>
               <small>{value?.rules[i] ?? ""}</small>

@@ -82,7 +82,7 @@ export function PipelinePage({ app }: { app: App }) {
         <Tile
           name="Clients"
           value={formatCount(status?.gateway.clients ?? 0)}
-          sub={state?.pages === 1 ? "1 page on this line" : `${state?.pages ?? 0} pages on this line`}
+          sub={state?.pages === 1 ? "1 tab on this connection" : `${state?.pages ?? 0} tabs on this connection`}
           testId="clients"
         />
         <Tile
@@ -96,10 +96,12 @@ export function PipelinePage({ app }: { app: App }) {
       <section class="card" aria-label="Latency, stage by stage">
         <h2>Latency of this page, stage by stage</h2>
         <Waterfall stages={rows} />
-        <p class="hint" data-testid="clock">
+        <p class="hint clock" data-testid="clock">
           {offset === undefined
             ? "The clocks have not been compared yet."
-            : `The server's clock is ${Math.abs(offset.ms).toFixed(2)} ms ${offset.ms < 0 ? "behind" : "ahead of"} this browser's, to within ${offset.uncertaintyMs.toFixed(2)} ms, by pings; the wire stage can be off by as much.`}{" "}
+            : `The server's clock is ${Math.abs(offset.ms).toFixed(2)} ms ${offset.ms < 0 ? "behind" : "ahead of"} this browser's, to within ${offset.uncertaintyMs.toFixed(2)} ms, by pings; the wire stage can be off by as much.`}
+        </p>
+        <p class="hint">
           Bars are medians, thin lines 99th percentiles; each stage begins where the median of the one before ends.
         </p>
       </section>
@@ -167,6 +169,7 @@ export function PipelinePage({ app }: { app: App }) {
             <p class="muted">No rule workers: there are no rules, or they run in line.</p>
           )}
           <dl class="facts">
+            <Fact name="Source">{board?.source?.detail || board?.source?.url || NONE}</Fact>
             {(board?.sinks ?? []).map((sink) => (
               <Fact key={sink.url} name={sink.url}>
                 {sink.state}, {formatCount(sink.lag)} behind
@@ -175,9 +178,8 @@ export function PipelinePage({ app }: { app: App }) {
             <Fact name="Held in windows">
               {formatCount(board?.window?.held ?? 0)} trades, {formatBytes(board?.window?.bytes ?? 0)}
             </Fact>
-            <Fact name="Late, stamped">
-              {formatCount(counters.late ?? 0)}, {formatCount(counters.stamped ?? 0)}
-            </Fact>
+            <Fact name="Late ticks">{formatCount(counters.late ?? 0)}</Fact>
+            <Fact name="Without a time, stamped on arrival">{formatCount(counters.stamped ?? 0)}</Fact>
             <Fact name="Gaps sent to clients">{formatCount(status?.gateway.counters.gaps ?? 0)}</Fact>
             <Fact name="Clients cut off">{formatCount(status?.gateway.counters.evicted ?? 0)}</Fact>
             <Fact name="Pump's cycle">{formatMs((status?.gateway.cycleUs ?? 0) / 1000)}</Fact>
@@ -295,10 +297,19 @@ function Waterfall({ stages }: { stages: readonly Stage[] }) {
             <td class="right">{formatMs(stage.p50)}</td>
             <td class="right">{formatMs(stage.p99)}</td>
             <td class="wide">
-              <span class="track" aria-hidden="true">
-                <span class="whisker" style={{ left: at(stage.start), width: at(stage.p99 ?? 0) }} />
-                <span class="span" data-series={i} style={{ left: at(stage.start), width: at(stage.p50 ?? 0) }} />
-              </span>
+              {/* Drawn, not laid out: bars that grow with every figure are no shift of the layout. */}
+              <svg class="track" aria-hidden="true">
+                <rect class="whisker" x={at(stage.start)} y="7" style={{ width: at(stage.p99 ?? 0) }} height="2" />
+                <rect
+                  class="span"
+                  data-series={i}
+                  x={at(stage.start)}
+                  y="3"
+                  style={{ width: `max(2px, ${at(stage.p50 ?? 0)})` }}
+                  height="10"
+                  rx="3"
+                />
+              </svg>
             </td>
           </tr>
         ))}

@@ -1,7 +1,7 @@
 // What was refused: by reason, by rule, by instrument, over time.
 
 import { useSignal } from "@preact/signals";
-import { formatCount, NONE } from "../../base/format.ts";
+import { formatCount, formatPrice, NONE } from "../../base/format.ts";
 import type { Counted, Found, Rejects } from "../api.ts";
 import { type App, routeHash } from "../app.ts";
 import { icons } from "../parts/icons.tsx";
@@ -32,10 +32,10 @@ export function RejectsPage({ app }: { app: App }) {
   return (
     <div class="page page-rejects">
       <div class="tools" role="toolbar" aria-label="Rejects">
-        <p class="headline">
+        <p class="headline total">
           <b data-testid="rejects-total">{rejects === undefined ? NONE : formatCount(rejects.rejects)}</b>
         </p>
-        <p class="muted">
+        <p class="muted total-of">
           {rejects === undefined
             ? "Looking through the tape …"
             : `of ${formatCount(rejects.trades)} trades on the tape were refused`}
@@ -57,49 +57,54 @@ export function RejectsPage({ app }: { app: App }) {
         ))}
       </div>
       {error !== "" && <p class="problem">{error}</p>}
-      <section class="card" aria-label="Rejects over time">
-        <Timeline app={app} rejects={rejects} />
-      </section>
-      <div class="thirds">
-        <Breakdown
-          title="By reason"
-          testId="by-reason"
-          rows={rejects?.reasons}
-          pick={(reason) => pick({ reason })}
-          coloured
-        />
-        <Breakdown title="By rule" testId="by-rule" rows={rejects?.rules} pick={(rule) => pick({ rule })} />
-        <Breakdown
-          title="By instrument"
-          testId="by-instrument"
-          rows={rejects?.instruments}
-          pick={(instrument) => pick({ instrument })}
-        />
-      </div>
-      <section class="card list-card" aria-labelledby="newest-rejects">
-        <h2 id="newest-rejects">Newest</h2>
-        <ul class="rows" data-testid="reject-list">
-          {(found?.trades ?? []).map((trade, i) => (
-            // By place: a row stays where it is and shows another trade, rather than move down.
-            <li key={i}>
-              <a
-                href={routeHash({ page: "rejects", of: app.route.value.of, trade: trade.tradeId })}
-                data-testid="reject"
-              >
-                <time>{app.zone.value.clock(Number(trade.timestampNs) / 1e6)}</time>
-                <b>{trade.instrumentId}</b>
-                <b class="right">{trade.price ?? NONE}</b>
-                <span data-status={trade.status}>{statusText(trade.status)}</span>
-                <span class="reason">{trade.reason}</span>
-                <small>{found?.rules[i] ?? ""}</small>
-              </a>
-            </li>
-          ))}
-        </ul>
-        {found !== undefined && found.trades.length === 0 && (
-          <p class="muted">Nothing on the tape was refused{chosen.length > 0 ? " that is like this" : ""}.</p>
-        )}
-      </section>
+      {/* Nothing below stands before it is known how high it is. */}
+      {rejects !== undefined && (
+        <>
+          <section class="card" aria-label="Rejects over time">
+            <Timeline app={app} rejects={rejects} />
+          </section>
+          <div class="thirds">
+            <Breakdown
+              title="By reason"
+              testId="by-reason"
+              rows={rejects?.reasons}
+              pick={(reason) => pick({ reason })}
+              coloured
+            />
+            <Breakdown title="By rule" testId="by-rule" rows={rejects?.rules} pick={(rule) => pick({ rule })} />
+            <Breakdown
+              title="By instrument"
+              testId="by-instrument"
+              rows={rejects?.instruments}
+              pick={(instrument) => pick({ instrument })}
+            />
+          </div>
+          <section class="card list-card" aria-labelledby="newest-rejects">
+            <h2 id="newest-rejects">Newest</h2>
+            <ul class="rows" data-testid="reject-list">
+              {(found?.trades ?? []).map((trade, i) => (
+                // By place: a row stays where it is and shows another trade, rather than move down.
+                <li key={i}>
+                  <a
+                    href={routeHash({ page: "rejects", of: app.route.value.of, trade: trade.tradeId })}
+                    data-testid="reject"
+                  >
+                    <time>{app.zone.value.clock(Number(trade.timestampNs) / 1e6)}</time>
+                    <b>{trade.instrumentId}</b>
+                    <b class="right">{formatPrice(trade.price)}</b>
+                    <span data-status={trade.status}>{statusText(trade.status)}</span>
+                    <span class="reason">{trade.reason}</span>
+                    <small>{found?.rules[i] ?? ""}</small>
+                  </a>
+                </li>
+              ))}
+            </ul>
+            {found !== undefined && found.trades.length === 0 && (
+              <p class="muted">Nothing on the tape was refused{chosen.length > 0 ? " that is like this" : ""}.</p>
+            )}
+          </section>
+        </>
+      )}
     </div>
   );
 }

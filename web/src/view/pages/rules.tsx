@@ -22,7 +22,7 @@ export function RulesPage({ app }: { app: App }) {
         <p class="headline">
           <b data-testid="rule-set">{value === undefined ? NONE : value.ruleSet}</b>
         </p>
-        <p class="muted">{value?.policy ? `where a rule is unavailable: ${value.policy}` : ""}</p>
+        <p class="muted prose">{value?.policy ? `where a rule is unavailable: ${value.policy}` : ""}</p>
         <span class="grow" />
         <button
           type="button"
@@ -139,8 +139,10 @@ function Rule({ rule, share }: { rule: RuleRow; share: number | undefined }) {
         {formatCount(rows)}
       </td>
       <td class="right" data-label="Rejects" data-testid="rule-rejects">
-        {rule.rejects === undefined ? NONE : formatCount(rule.rejects)}
-        {mode === "shadow" && <small> would be</small>}
+        <span>
+          {rule.rejects === undefined ? NONE : formatCount(rule.rejects)}
+          {mode === "shadow" && <small> would be</small>}
+        </span>
       </td>
       <td class="right" data-label="Errors" data-alert={(rule.raised ?? 0) > 0}>
         {formatCount(rule.raised ?? 0)}

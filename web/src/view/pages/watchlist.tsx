@@ -3,12 +3,20 @@
 import { useSignal } from "@preact/signals";
 import { wallNow } from "@tickcast/client";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import { formatAge, formatCount, formatFixed, formatPercent, formatRate, NONE } from "../../base/format.ts";
+import {
+  formatAge,
+  formatCount,
+  formatFixed,
+  formatPercent,
+  formatRate,
+  formatShort,
+  NONE,
+} from "../../base/format.ts";
 import { distance } from "../../model/selection.ts";
 import type { Quote } from "../../model/watch.ts";
 import type { Activity } from "../api.ts";
 import type { App } from "../app.ts";
-import { Grid, type GridColumn, type GridModel, set } from "../parts/grid.ts";
+import { Grid, type GridColumn, type GridModel, NARROW, set } from "../parts/grid.ts";
 import { icons } from "../parts/icons.tsx";
 import { useApi } from "../parts/useApi.ts";
 import { inField } from "../shell.tsx";
@@ -77,6 +85,20 @@ const COLUMNS: readonly GridColumn[] = [
     priority: 0,
   },
 ];
+
+/** On a phone: two of the columns above to one, the second below the first. */
+const NARROW_COLUMNS: readonly GridColumn[] = [
+  paired("instrument", "age", 96, 0),
+  paired("last", "vwap", 92, 0, "VWAP"),
+  paired("change", "distance", 80, 0),
+  { ...paired("volume", "rate", 92, 1), title: "Volume" },
+];
+
+function paired(first: string, second: string, width: number, priority: number, title?: string): GridColumn {
+  const [upper, lower] = [first, second].map((id) => COLUMNS.find((column) => column.id === id));
+  if (upper === undefined || lower === undefined) throw new Error(`no column ${first} or ${second}`);
+  return { ...upper, width, priority, second: { ...lower, title: title ?? lower.title } };
+}
 
 /** What the gateway adds up of an instrument. */
 interface Figures {
@@ -150,8 +172,8 @@ class Watchlist implements GridModel {
     this.#seen.set(quote.instrument, { price: quote.last, until: before === undefined ? 0 : now + FLASH_MS, up });
   }
 
-  columns(): readonly GridColumn[] {
-    return COLUMNS;
+  columns(width: number): readonly GridColumn[] {
+    return width < NARROW ? NARROW_COLUMNS : COLUMNS;
   }
 
   at(place: number): Quote {
@@ -161,7 +183,16 @@ class Watchlist implements GridModel {
   text(column: GridColumn, place: number): string {
     const quote = this.at(place);
     const { instrument } = quote;
-    return quoteText(column.id, quote, this.#figuresOf(instrument), this.#app.feed.decimals.of(instrument), wallNow());
+    if (column.id === "volume" && column.second !== undefined) {
+      const { volume } = this.#figuresOf(instrument);
+      return Number.isNaN(volume) ? NONE : formatShort(volume);
+    }
+    if (column.id === "age") return ageText(quote, wallNow(), this.#stale(quote, wallNow()));
+    return quoteText(column.id, quote, this.#figuresOf(instrument), this.#app.feed.decimals.of(instrument));
+  }
+
+  #stale(quote: Quote, now: number): boolean {
+    return this.#app.feed.state?.link.state !== "live" || now - heardAt(quote) > STALE_MS;
   }
 
   key(place: number): string {
@@ -175,9 +206,8 @@ class Watchlist implements GridModel {
   decorate(row: HTMLTableRowElement, place: number): void {
     const quote = this.at(place);
     const now = wallNow();
-    const live = this.#app.feed.state?.link.state === "live";
     set(row, "data-testid", "quote");
-    set(row, "data-stale", String(!live || now - quote.heardMs > STALE_MS));
+    set(row, "data-stale", String(this.#stale(quote, now)));
     const flash = this.#seen.get(quote.instrument);
     set(row, "data-flash", flash !== undefined && now < flash.until ? (flash.up ? "up" : "down") : "none");
   }
@@ -185,14 +215,19 @@ class Watchlist implements GridModel {
   decorateCell(cell: HTMLElement, column: GridColumn, place: number): void {
     const quote = this.at(place);
     if (column.id === "last") set(cell, "data-move", this.#seen.get(quote.instrument)?.up === false ? "down" : "up");
-    else if (column.id === "change")
+    else if (column.id === "change") {
       set(cell, "data-sign", signOf(quote.last / this.#figuresOf(quote.instrument).first - 1));
-    else if (column.id === "distance") {
+      if (column.second !== undefined) set(cell, "data-second-sign", signOf(distance(quote.last, quote.vwap)));
+    } else if (column.id === "distance") {
       const share = distance(quote.last, quote.vwap);
       set(cell, "data-sign", signOf(share));
-      // The full bar stands for one percent.
-      cell.style.setProperty("--bar", `${Math.min(1, Math.abs(share) / 0.01 || 0) * 100}%`);
+      // The full bar, to either side, stands for one percent.
+      cell.style.setProperty("--bar", String(Math.min(1, Math.abs(share) / 0.01 || 0)));
     }
+  }
+
+  nothing(): string {
+    return this.#filter === "" ? "Waiting for the first VALID trade" : `No instrument is like “${this.#filter}”`;
   }
 
   sorted() {
@@ -221,7 +256,7 @@ function move(by: number): string {
   return by > 0 ? "up" : by < 0 ? "down" : "same";
 }
 
-function quoteText(column: string, quote: Quote, figures: Figures, decimals: number, now: number): string {
+function quoteText(column: string, quote: Quote, figures: Figures, decimals: number): string {
   switch (column) {
     case "instrument":
       return quote.instrument;
@@ -240,10 +275,17 @@ function quoteText(column: string, quote: Quote, figures: Figures, decimals: num
     case "rejects":
       return formatWhole(figures.rejects);
     default:
-      return quote.heardMs === 0
-        ? NONE
-        : `${now - quote.heardMs > STALE_MS ? "stale · " : ""}${formatAge(now - quote.heardMs)}`;
+      return NONE;
   }
+}
+
+/** What came with the beginning has been heard no earlier than it happened; when, nobody knows. */
+function heardAt({ heardMs, timeMs }: Quote): number {
+  return heardMs === 0 ? timeMs : heardMs;
+}
+
+function ageText(quote: Quote, now: number, stale: boolean): string {
+  return `${stale ? "stale · " : ""}${formatAge(Math.max(0, now - heardAt(quote)))}`;
 }
 
 function formatWhole(value: number): string {
@@ -259,7 +301,7 @@ function order(id: string, descending: boolean, figuresOf: (quote: Quote) => Fig
     if (id === "distance") return distance(quote.last, quote.vwap);
     if (id === "rate") return figuresOf(quote).perSecond;
     if (id === "volume" || id === "rejects") return figuresOf(quote)[id];
-    if (id === "age") return -quote.heardMs;
+    if (id === "age") return -heardAt(quote);
     return quote[id as "last" | "vwap"];
   };
   return (a, b) => sign * (value(a) - value(b) || 0) || name(a, b);
@@ -330,7 +372,10 @@ export function WatchlistPage({ app }: { app: App }) {
       </div>
       <div class="grid-host watch" ref={host} data-stale={state?.link.state !== "live"} />
       <div class="foot">
-        <p>Enter, or a double click, opens the instrument. Values of instruments that went quiet are shown as stale.</p>
+        <p>
+          {matchMedia("(pointer: coarse)").matches ? "A tap" : "Enter, or a double click,"} opens the instrument. One
+          that went quiet for {STALE_MS / 1000} s is marked stale.
+        </p>
         <span class="grow" />
         {activity?.complete === false && (
           <p data-testid="short-tape">Change, volume and rejects: as far back as the tape reaches, below 20 minutes.</p>

@@ -21,26 +21,35 @@ export interface GridColumn {
   readonly sortable?: boolean;
   /** Columns with larger numbers give way first where there is no room; 0 never does. */
   readonly priority: number;
+  /** Stands below, in the same cell: rows of a narrow grid have two lines where any column has one. */
+  readonly second?: GridColumn;
 }
+
+/** Grids that are narrower, in pixels, are a phone's. */
+export const NARROW = 600;
+
+const TWO_LINES = 52;
 
 /** What a grid shows; places count from the top. */
 export interface GridModel {
   readonly label: string;
-  /** All columns that are wanted, in order. */
-  columns(): readonly GridColumn[];
+  /** All columns that are wanted in a grid of this width, in order. */
+  columns(width: number): readonly GridColumn[];
   readonly length: number;
   text(column: GridColumn, place: number): string;
   /** Identity of a row: the mark stays with it when it moves. */
   key(place: number): number | string;
   /** Returns where the row is now, -1 where it is not shown. */
   placeOf(key: number | string): number;
+  /** What stands in place of rows where there are none. */
+  nothing(): string;
   /** Marks a row that is drawn. */
   decorate?(row: HTMLTableRowElement, place: number): void;
   /** Marks a cell that is drawn. */
   decorateCell?(cell: HTMLElement, column: GridColumn, place: number): void;
   sorted?(): { readonly id: string; readonly descending: boolean };
   sort?(column: GridColumn): void;
-  /** Enter, or a click on the row that is marked already. */
+  /** Enter, a double click, or a tap. */
   open?(place: number): void;
   /** The mark has moved; `undefined`: there is none. */
   marked?(key: number | string | undefined): void;
@@ -53,23 +62,27 @@ export class Grid {
   readonly #model: GridModel;
   readonly #id = `grid-${++grids}`;
   readonly #resize: ResizeObserver;
+  readonly #empty = document.createElement("p");
   #columns: readonly GridColumn[] = [];
   #mark: number | string | undefined;
   #width = 0;
   #drawing = false;
   #again = false;
-  readonly #rowHeight: number;
+  readonly #oneLine: number;
+  #twoLines = false;
   #closed = false;
 
   constructor(host: HTMLElement, model: GridModel, rowHeight: number) {
     this.#model = model;
-    this.#rowHeight = rowHeight;
+    this.#oneLine = rowHeight;
     this.element = document.createElement("regular-table") as RegularTableElement;
     const { element } = this;
     element.setAttribute("role", "grid");
     element.setAttribute("aria-label", model.label);
     element.tabIndex = 0;
-    host.append(element);
+    this.#empty.className = "grid-empty";
+    this.#empty.dataset.testid = "grid-empty";
+    host.append(element, this.#empty);
     element.setDataListener(async (x0, y0, x1, y1) => this.#data(x0, y0, x1, y1), {
       virtual_mode: "both",
       column_classes: true,
@@ -83,6 +96,10 @@ export class Grid {
       if (width > 0) this.#resized(width);
     });
     this.#resize.observe(host);
+  }
+
+  get #rowHeight(): number {
+    return this.#twoLines ? TWO_LINES : this.#oneLine;
   }
 
   /** Columns that are shown now. */
@@ -103,6 +120,7 @@ export class Grid {
     this.#closed = true;
     this.#resize.disconnect();
     this.element.remove();
+    this.#empty.remove();
   }
 
   /** Draws what is in view; `above` rows have come in above what was there, which stays in view where it was scrolled to. */
@@ -142,7 +160,9 @@ export class Grid {
 
   #resized(width: number): void {
     this.#width = width;
-    this.#columns = fitting(this.#model.columns(), width);
+    this.#columns = fitting(this.#model.columns(width), width);
+    this.#twoLines = this.#columns.some((column) => column.second !== undefined);
+    this.element.classList.toggle("two-lines", this.#twoLines);
     this.element.restoreColumnSizes({ ...widths(this.#columns, width) });
     this.draw();
   }
@@ -153,16 +173,31 @@ export class Grid {
     const end = Math.min(y1, model.length);
     const data = columns.map((column) => {
       const texts: string[] = [];
-      for (let place = y0; place < end; place++) texts.push(model.text(column, place));
+      const { second } = column;
+      for (let place = y0; place < end; place++) {
+        const text = model.text(column, place);
+        texts.push(second === undefined ? text : `${text}\n${model.text(second, place)}`);
+      }
       return texts;
     });
     return {
       num_rows: model.length,
       num_columns: this.#columns.length,
       row_height: this.#rowHeight,
-      column_headers: columns.map((column) => [column.title]),
+      column_headers: columns.map((column) => [this.#title(column)]),
       data,
     };
+  }
+
+  #title(column: GridColumn): string {
+    const { second } = column;
+    return second === undefined ? column.title : `${this.#arrowed(column)}\n${this.#arrowed(second)}`;
+  }
+
+  /** A sheet can put an arrow behind a head, but not behind one of its lines. */
+  #arrowed({ id, title }: GridColumn): string {
+    const sorted = this.#model.sorted?.();
+    return sorted?.id === id ? `${title} ${sorted.descending ? "↓" : "↑"}` : title;
   }
 
   #style(): void {
@@ -175,6 +210,7 @@ export class Grid {
     const { element } = this;
     set(element, "aria-rowcount", String(this.#model.length + 1));
     set(element, "aria-colcount", String(this.#columns.length));
+    this.#empty.textContent = this.#model.length === 0 ? this.#model.nothing() : "";
     this.#styleHeader(table);
     let active = "";
     for (const row of body?.rows ?? []) {
@@ -200,6 +236,8 @@ export class Grid {
         if (column === undefined || at === undefined) continue;
         set(at, "role", "gridcell");
         set(at, "data-field", column.id);
+        if (column.second !== undefined) set(at, "data-second", column.second.id);
+        else at.removeAttribute("data-second");
         this.#model.decorateCell?.(at, column, place);
       }
     }
@@ -220,7 +258,8 @@ export class Grid {
       set(cell, "role", "columnheader");
       set(cell, "data-field", column.id);
       set(cell, "title", column.hint ?? "");
-      const order = sorted?.id === column.id ? (sorted.descending ? "descending" : "ascending") : "none";
+      const by = sorted !== undefined && (sorted.id === column.id || sorted.id === column.second?.id);
+      const order = by ? (sorted.descending ? "descending" : "ascending") : "none";
       if (column.sortable === true) set(cell, "aria-sort", order);
       else cell.removeAttribute("aria-sort");
       cell.classList.toggle("right", column.right === true);
@@ -231,12 +270,15 @@ export class Grid {
     const cell = event.target instanceof Element ? event.target.closest("th,td") : null;
     if (!(cell instanceof HTMLTableCellElement)) return;
     if (cell.tagName === "TH") {
-      const column = this.#columns[cell.cellIndex];
+      const column = headed(this.#columns[cell.cellIndex], cell, event);
       if (column?.sortable === true) this.#model.sort?.(column);
       return;
     }
     const meta = this.element.getMeta(cell);
-    if (meta?.type === "body") this.setMark(this.#model.key(meta.y));
+    if (meta?.type !== "body") return;
+    this.setMark(this.#model.key(meta.y));
+    // A finger neither hovers nor has an Enter key.
+    if (event instanceof PointerEvent && event.pointerType === "touch") this.#open();
   }
 
   #open(): void {
@@ -282,6 +324,13 @@ export class Grid {
     if (top < this.element.scrollTop) this.element.scrollTop = top;
     else if (top > this.element.scrollTop + room) this.element.scrollTop = top - room;
   }
+}
+
+/** Returns the column whose title is under the pointer, of the two that a head may hold. */
+function headed(column: GridColumn | undefined, cell: HTMLElement, event: Event): GridColumn | undefined {
+  if (column?.second?.sortable !== true || !(event instanceof MouseEvent)) return column;
+  const { top, height } = cell.getBoundingClientRect();
+  return event.clientY > top + height / 2 ? column.second : column;
 }
 
 /** Returns the columns that have room, giving up those of the largest priority first. */

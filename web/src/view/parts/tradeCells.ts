@@ -28,6 +28,36 @@ export const TRADE_COLUMNS: readonly GridColumn[] = [
   { id: "tradeId", title: "Trade id", width: 270, mono: true, priority: 8 },
 ];
 
+/** On a phone, where nobody chose. */
+export const NARROW_COLUMNS: readonly GridColumn[] = [
+  {
+    id: "instrument",
+    title: "Instrument",
+    width: 108,
+    sortable: true,
+    priority: 0,
+    second: { id: "time", title: "Time", width: 0, sortable: true, priority: 0 },
+  },
+  {
+    id: "price",
+    title: "Price",
+    width: 100,
+    right: true,
+    sortable: true,
+    priority: 0,
+    second: { id: "volume", title: "Volume", width: 0, sortable: true, priority: 0 },
+  },
+  {
+    id: "status",
+    title: "Status",
+    width: 130,
+    grows: true,
+    sortable: true,
+    priority: 0,
+    second: { id: "note", title: "Reason, or to VWAP", width: 0, priority: 0 },
+  },
+];
+
 /** Columns that are shown where nobody chose. */
 export const USUAL_COLUMNS: readonly string[] = TRADE_COLUMNS.map((column) => column.id).filter(
   (id) => id !== "tradeId",
@@ -61,6 +91,10 @@ export function tradeText(column: string, rows: ColumnData, slot: number, decima
       return statusText(STATUS_OF_CODE[rows.status[slot] as number] as string);
     case "reason":
       return rows.reason[slot] as string;
+    case "note": {
+      const reason = rows.reason[slot] as string;
+      return reason === "" ? `${tradeText("distance", rows, slot, decimals, zone)} to VWAP` : reason;
+    }
     case "tradeId":
       return idText(rows.id, slot);
     default:
