@@ -125,6 +125,6 @@ fn decode_topic(
                 }
             }
         }
-        TopicTrades::new(Arrived::new(decode_trades(payloads.into_iter()), positions, arrival_ns), count)
+        TopicTrades::new(Arrived::new(decode_trades(payloads), positions, arrival_ns), count)
     }))
 }
