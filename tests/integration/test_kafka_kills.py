@@ -68,6 +68,7 @@ class Group:
             board = json.loads(tape.board() or b"{}")
             told += [f"-- {number}, head {tape.head}, {board.get('source')} {board.get('sinks')}"]
             told += [line for line in program.errors if "tickcast#" not in line][-15:]
+            told += [line for line in program.errors if "tickcast#" in line][-8:]  # librdkafka's own
         return "\n".join(told)
 
 

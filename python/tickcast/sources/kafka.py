@@ -7,6 +7,7 @@ the committed position on. So a processor that takes over computes what the one 
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import threading
 import time
@@ -55,6 +56,8 @@ MOST_MESSAGES, MOST_BYTES = 65_536, 64 * 1024 * 1024
 BYTES_PER_ROW = 40
 """No tick is much shorter: bounds the rows of a batch before it is decoded."""
 RETRY_S = 1.0
+LOUD = 10
+"""Of so many failures in a row the first is a warning."""
 REACHES_BACK = 2
 """How many reaches before the first message the log is read where no commit says it."""
 
@@ -573,10 +576,13 @@ class KafkaSource:
 
     def _patiently(self, attempt: Callable[[], list[TopicPartition]]) -> list[TopicPartition] | None:
         """Try until the brokers answer; None if closed meanwhile."""
-        while not self._closing.is_set():
+        for number in itertools.count():
+            if self._closing.is_set():
+                return None
             try:
                 return attempt()
             except (KafkaException, TimeoutError) as error:
+                log.log(logging.INFO if number % LOUD else logging.WARNING, "%s: %s", self._shown, why(error))
                 self._enter("reconnecting", f"{self._shown}: {why(error)}")
                 self._closing.wait(RETRY_S / 4)
         return None
