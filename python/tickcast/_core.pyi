@@ -12,12 +12,16 @@ __all__ = [
     "EarlierVerdicts",
     "FrameNames",
     "Hold",
+    "Inbox",
     "JetStreamSource",
     "Judge",
     "Judged",
+    "KafkaInlet",
+    "KafkaOutlet",
     "MessageDecoder",
     "NatsPublisher",
     "NatsSource",
+    "Outbox",
     "Pending",
     "Pump",
     "Repeats",
@@ -32,6 +36,7 @@ __all__ = [
     "WindowCheckpoint",
     "__version__",
     "decode_topic",
+    "load_librdkafka",
 ]
 
 __version__: str

@@ -55,6 +55,7 @@ MOST_MESSAGES, MOST_BYTES = 65_536, 64 * 1024 * 1024
 """What may wait to be decoded; beyond it the partitions are paused, while the group goes on to be polled."""
 BYTES_PER_ROW = 40
 """No tick is much shorter: bounds the rows of a batch before it is decoded."""
+ANSWER_S = 5.0
 RETRY_S = 1.0
 LOUD = 10
 """Of so many failures in a row the first is a warning."""
@@ -227,7 +228,7 @@ class KafkaSource:
     def _look(self, consumer: Consumer) -> None:
         with self._lock:
             asked = [TopicPartition(self._url.topic, partition) for partition in self._shelves]
-        for known in consumer.committed(asked, timeout=5.0) if asked else []:
+        for known in self._committed(consumer, asked) if asked else []:
             if known.error is not None:
                 raise KafkaException(known.error)
             with self._lock:
@@ -438,7 +439,7 @@ class KafkaSource:
         if partitions and not self.commits:
             settings = client_settings(self._url, self._options)
             end_transactions_of_the_dead(settings, self.group, self.transactional_id, partitions)
-        for known in consumer.committed(partitions, timeout=5.0) if partitions else []:
+        for known in self._committed(consumer, partitions) if partitions else []:
             if known.error is not None:
                 raise KafkaException(known.error)
             committed = known.offset if known.offset >= 0 else None
@@ -455,6 +456,23 @@ class KafkaSource:
         if owned:
             self.ownership.take(owned)
         return placed
+
+    def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask what the group has committed: of another client, where this one's way to the coordinator is lost.
+
+        After a restart of the brokers librdkafka may wait for a coordinator that it has given up itself (its issue
+        5511), and in a rebalance nothing would wake it.
+        """
+        try:
+            return consumer.committed(partitions, timeout=ANSWER_S)
+        except KafkaException as error:
+            log.info("%s: %s; asked again by another client", self._shown, why(error))
+        settings = client_settings(self._url, self._options) | {"group.id": self._url.group}
+        looking = Consumer({**settings, "isolation.level": "read_committed", "enable.auto.commit": False})
+        try:
+            return looking.committed(partitions, timeout=ANSWER_S)
+        finally:
+            looking.close()
 
     def _read_from(self, consumer: Consumer, known: TopicPartition, committed: int | None, resume: int) -> int:
         """Return the offset from which the windows can be had as they were at `resume`."""
@@ -481,7 +499,7 @@ class KafkaSource:
             return resume
         back_ms = found[0].timestamp()[1] - REACHES_BACK * self._reach_ns // 1_000_000
         asked = TopicPartition(self._url.topic, partition, max(0, back_ms))
-        offset = consumer.offsets_for_times([asked], timeout=5.0)[0].offset
+        offset = consumer.offsets_for_times([asked], timeout=ANSWER_S)[0].offset
         return min(offset, resume) if offset >= 0 else resume
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
