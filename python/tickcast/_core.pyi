@@ -703,9 +703,6 @@ class Outbox:
     @property
     def positions(self) -> list[_Position]:
         """Last position of each source partition."""
-    @property
-    def skipped(self) -> int:
-        """Trades that were passed over: not owned, or on the tape a second time."""
     def messages(self) -> list[tuple[str, bytes, str, list[tuple[str, str]]]]:
         """Return the messages: instrument, payload, trade id, headers."""
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection, cimpl
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, cimpl
 from confluent_kafka.admin import AdminClient
 
 from tickcast import _core, urls
 from tickcast._core import KafkaInlet, KafkaOutlet
 
-__all__ = ["Ownership", "client_settings", "instance_name", "log_stream", "open_inlet", "open_outlet", "why"]
+__all__ = ["Ownership", "client_settings", "instance_name", "log_stream", "open_inlet", "open_outlet", "poll", "why"]
 
 CONNECT_S = 5.0
 """Longest wait for an answer of the brokers before it is asked again."""
@@ -65,6 +65,24 @@ def open_outlet(settings: Mapping[str, Any], topic: str) -> tuple[Producer, Kafk
     """
     producer = Producer(with_plugin(settings))
     return producer, KafkaOutlet(producer, topic)
+
+
+def poll(consumer: Consumer) -> tuple[int | None, KafkaError] | None:
+    """Serve what concerns group and brokers, of a consumer whose messages come by an inlet.
+
+    Returns:
+        Partition and error, if one is told.
+
+    Raises:
+        RuntimeError: A message came here, past the inlet: to go on would be to lose it.
+    """
+    told = consumer.poll(0)
+    if told is None:
+        return None
+    error = told.error()
+    if error is None:
+        raise RuntimeError(f"{told.topic()}/{told.partition()} at {told.offset()}: a message came past the inlet")
+    return told.partition(), error
 
 
 def with_plugin(settings: Mapping[str, Any]) -> dict[str, Any]:

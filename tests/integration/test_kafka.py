@@ -109,6 +109,26 @@ def test_a_sink_that_is_down_makes_the_log_wait_and_nobody_else(
     assert len({trade_of(message)["tradeId"] for message in messages}) == len(messages) == count
 
 
+def test_a_topic_that_refuses_is_told_and_gets_every_trade_once_it_does_not(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path
+) -> None:
+    address, count = kafka_server.address, 50
+    kafka_server.create_topic("picky", 1)
+    kafka_server.create_topic("picky-out", 1, max_message_bytes="100")
+    program = process(programs, run_dir, f"kafka://{address}/picky?group=p", f"kafka://{address}/picky-out")
+    Publisher(address, "picky").publish(make_ticks(count))
+
+    def sink() -> dict:
+        return json.loads(TapeReader.open(run_dir).board() or b"{}").get("sinks", [{}])[0]
+
+    wait_until(lambda: "refused by" in sink().get("state", "") and sink()["lag"] == count, "the sink is refused")
+    kafka_server.configure_topic("picky-out", max_message_bytes="1000000")
+    messages = Topic(address, "picky-out").read(count, 30)
+    wait_until(lambda: (sink()["state"], sink()["lag"]) == ("live", 0), "the sink is live again")
+    assert program.end() == 0
+    assert len({trade_of(message)["tradeId"] for message in messages}) == len(messages) == count
+
+
 def standstill(value: Callable[[], int]) -> int | None:
     """Return a value that has not changed for a second."""
     first, until = value(), time.monotonic() + 1

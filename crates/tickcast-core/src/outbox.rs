@@ -58,8 +58,6 @@ pub struct Outbox {
     pub last: u64,
     /// Last position of each source partition.
     pub positions: Vec<Position>,
-    /// Trades that were passed over.
-    pub skipped: u64,
     format: Format,
     epoch: String,
     bytes: Vec<u8>,
@@ -69,7 +67,7 @@ impl Outbox {
     /// Returns an outbox without messages.
     pub fn empty(reader: &TapeReader, format: Format, last: u64) -> Self {
         let epoch = format!("{:016x}", reader.epoch());
-        Outbox { messages: Vec::new(), last, positions: Vec::new(), skipped: 0, format, epoch, bytes: Vec::new() }
+        Outbox { messages: Vec::new(), last, positions: Vec::new(), format, epoch, bytes: Vec::new() }
     }
 
     /// Returns a message's payload.
@@ -126,8 +124,7 @@ pub fn read(
             Read::Done { to } => to,
             Read::Hole { to } => return Outbox::empty(reader, format, to),
             Read::Overrun { oldest } => {
-                let last = oldest.saturating_sub(1);
-                return Outbox { skipped: last - confirmed, ..Outbox::empty(reader, format, last) };
+                return Outbox::empty(reader, format, oldest.saturating_sub(1));
             }
         };
         let rows = if to < end { whole_messages(run) } else { run.len() };
@@ -170,7 +167,6 @@ fn encode(
             let from = owned.get(&(position.stream, position.partition));
             // A partition that was lost and came back is read again: what lies behind is on the tape a second time.
             if from.is_none_or(|&from| position.offset < from) || !note(&mut seen, position) {
-                outbox.skipped += 1;
                 continue;
             }
         }

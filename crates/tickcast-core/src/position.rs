@@ -44,6 +44,9 @@ const PAIRS: [[u8; 2]; 256] = {
 };
 
 impl TradeId {
+    /// Hex digits in front that name the message of its tick: all but the index.
+    pub const MESSAGE_DIGITS: usize = 28;
+
     /// Returns the 32 lower-case hex digits: stream (8), partition (4), offset (16), index (4).
     pub fn hex(self) -> [u8; 32] {
         let mut out = [0u8; 32];

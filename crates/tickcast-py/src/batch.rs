@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::Mutex;
 use tickcast_core::position::Origin;
-use tickcast_core::{Broken, Decoded, TickBatch, Undecodable};
+use tickcast_core::{Broken, Decoded, TickBatch, TradeId, Undecodable};
 
 /// Decoded ticks with where they came from, and what could not be decoded.
 #[pyclass(frozen, module = "tickcast._core")]
@@ -87,12 +87,9 @@ impl Batch {
     }
 }
 
-/// The part of a trade id that names the message: all but the index.
-const MESSAGE_DIGITS: usize = 28;
-
 fn traceparents(origin: &Origin) -> Vec<(String, String)> {
     let id = |message: u32| origin.position(message as usize, 0).trade_id().hex();
-    let part = |message| String::from_utf8_lossy(&id(message)[..MESSAGE_DIGITS]).into_owned();
+    let part = |message| String::from_utf8_lossy(&id(message)[..TradeId::MESSAGE_DIGITS]).into_owned();
     origin.traceparents.iter().map(|(message, trace)| (part(*message), trace.clone())).collect()
 }
 

@@ -14,10 +14,7 @@ use tickcast_core::decode::{self, Format, Options};
 use tickcast_core::inbox::Inbox;
 use tickcast_core::outbox::{FORMAT_HEADER, Message, Outbox, TRACE_HEADER};
 use tickcast_core::position::Origin;
-use tickcast_core::{Decoded, Undecodable};
-
-/// Digits of a trade id that name the message of its tick.
-const MESSAGE_DIGITS: usize = 28;
+use tickcast_core::{Decoded, TradeId, Undecodable};
 
 /// Decodes the messages of one source.
 #[pyclass(frozen, module = "tickcast._core")]
@@ -211,7 +208,7 @@ impl PyOutbox {
         if let Some(traces) = traces.filter(|traces| !traces.is_empty()) {
             for message in &mut outbox.messages {
                 let id = message.id.hex();
-                let found = traces.get_item(String::from_utf8_lossy(&id[..MESSAGE_DIGITS]))?;
+                let found = traces.get_item(String::from_utf8_lossy(&id[..TradeId::MESSAGE_DIGITS]))?;
                 message.trace = found.map(|found| found.extract::<String>()).transpose()?.map(String::into_boxed_str);
             }
         }
@@ -240,12 +237,6 @@ impl PyOutbox {
     #[getter]
     fn positions(&self) -> Vec<PositionTuple> {
         self.0.positions.iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect()
-    }
-
-    /// Trades that were passed over.
-    #[getter]
-    fn skipped(&self) -> u64 {
-        self.0.skipped
     }
 
     /// The messages: key, payload, trade id, headers.

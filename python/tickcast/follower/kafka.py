@@ -24,7 +24,7 @@ from tickcast._core import Inbox, KafkaInlet, TopicTrades, decode_topic
 from tickcast.errors import SourceError
 from tickcast.follower.base import Known, Start, Trades
 from tickcast.follower.topic import Topic, no_judge
-from tickcast.kafka import client_settings, log_stream, open_inlet, why
+from tickcast.kafka import client_settings, log_stream, open_inlet, poll, why
 from tickcast.sources.base import Position, SourceState
 from tickcast.sources.kafka import REFUSALS
 
@@ -235,10 +235,9 @@ class KafkaTrades:
     def _read(self, consumer: Consumer, inlet: KafkaInlet) -> None:
         looked = monotonic()
         while not (self._closing.is_set() or self._moved):
-            told = consumer.poll(0)  # what concerns the brokers; messages come by the inlet
-            error = told.error() if told is not None else None
-            if told is not None and error is not None:
-                self._meet_error(consumer, told.partition(), error)
+            told = poll(consumer)
+            if told is not None:
+                self._meet_error(consumer, *told)
             inboxes, errors = inlet.take(TAKE_S, GATHER_S)
             if inboxes:
                 self._put(inboxes)

@@ -155,6 +155,8 @@ class KafkaSink:
         failure = self._failure()
         if failure is not None:
             self._state = f"refused by {self._url.servers}: {failure.str()}"
+            if failure.fatal() or failure.code() == KafkaError._FATAL:
+                self._open()  # the old one is of no use any more
         return failure is None
 
     def _failure(self) -> KafkaError | None:

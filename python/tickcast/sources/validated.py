@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tickcast import urls
 from tickcast._core import EarlierVerdicts, KafkaInlet, decode_topic
-from tickcast.kafka import client_settings, open_inlet, why
+from tickcast.kafka import client_settings, open_inlet, poll, why
 
 __all__ = ["ValidatedTopic"]
 
@@ -95,7 +95,7 @@ class ValidatedTopic:
             if time.monotonic() > deadline:
                 log.warning("ticks are judged again: %s is not read to its end within %g s", topic, PATIENCE_S)
                 break
-            consumer.poll(0)  # what concerns the brokers; messages come by the inlet
+            poll(consumer)
             inboxes, errors = inlet.take(TAKE_S, GATHER_S)
             count += sum(len(inbox) for _, inbox in inboxes)
             earlier.learn(decode_topic(inboxes, stream=0, format=self._url.format), stream, partitions)
