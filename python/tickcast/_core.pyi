@@ -1174,12 +1174,20 @@ class Pump:
         max_backlog_bytes: int = ...,
         stall_ms: int = ...,
     ) -> Pump: ...
-    def attach(self, send: Callable[[dict[str, object]], object], *, form: str) -> int:
+    def attach(
+        self,
+        send: Callable[[dict[str, object]], object],
+        *,
+        form: str,
+        ends: tuple[str, int, int] | None = ...,
+    ) -> int:
         """Take a client on; ``send`` starts at once and returns an object with ``done`` and ``cancel``.
 
         Args:
             send: The server's own.
             form: ``plain``, ``json`` or ``bin``: how it gets its trades.
+            ends: The client's address and port and the port of ours, where the connection is a WebSocket of this
+                process and of nobody else: frames are then written to its socket, past ``send``, while it keeps up.
 
         Raises:
             ValueError: There is no such form.

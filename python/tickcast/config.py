@@ -84,7 +84,9 @@ class Web(Section, frozen=True):
     budget_ms: Annotated[int, whole(1, 1_000)] = 10
     """Time that a trade may wait to ride with others in one frame, milliseconds."""
     pin: bool = False
-    """Keep each worker on a core of its own while there are any: cheaper frames, on a machine without other pinning."""
+    """Keep each worker on a core of its own while there are any; cheapens frames that the server sends."""
+    direct: bool = True
+    """Write frames to the sockets of clients that keep up, past the server's threads; not where there is TLS."""
     max_backlog_bytes: Annotated[int, size(65_536, 2**40, "from 64KiB to 1TiB")] = 4 * 1024 * 1024
     """Bytes that may wait for one slow client; a plain one loses the oldest trades beyond it, others are closed."""
     auth_token: str | None = None

@@ -62,6 +62,12 @@ class Stalled:
         return taken
 
 
+@pytest.fixture(params=["true", "false"], ids=["direct", "by the server"], autouse=True)
+def way(request, monkeypatch) -> None:
+    """Frames go to clients in two ways; both have to keep what is promised."""
+    monkeypatch.setenv("TICKCAST_WEB_DIRECT", request.param)
+
+
 @pytest.fixture
 def feed(run_dir):
     made = Feed(run_dir, bytes=48 << 20)

@@ -11,6 +11,12 @@ from fixtures.processes import Programs
 from fixtures.wsclient import Ledger, WsClient
 
 
+@pytest.fixture(params=["true", "false"], ids=["direct", "by the server"], autouse=True)
+def way(request, monkeypatch) -> None:
+    """Frames go to clients in two ways; both have to keep what is promised."""
+    monkeypatch.setenv("TICKCAST_WEB_DIRECT", request.param)
+
+
 @pytest.fixture
 def feed(run_dir) -> Iterator[Feed]:
     made = Feed(run_dir)

@@ -77,7 +77,9 @@ async def test_messages_begun_from_a_thread_and_not_awaited_arrive_in_order(serv
         got = [await client.recv() for _ in range(2000)]
         assert got == [str(n) for n in range(2000)]
         assert await client.recv() == "all done", "done() becomes true for every one of them"
+        ends = ["127.0.0.1", client.local_address[1], server.port]
     assert server.report()["unawaited"] is True
+    assert server.report()["ends"] == ends, "by these the pump finds the socket"
 
 
 def test_a_client_that_does_not_read_keeps_done_false_and_the_recipe_frees_it(server):

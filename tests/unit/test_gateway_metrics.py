@@ -10,7 +10,7 @@ from pathlib import Path
 from tickcast.gateway.metrics import Metrics
 from tickcast._core import AGE_BUCKETS_MS
 stats = {name: 0 for name in ("frames bytes trades gaps gap_trades overruns dropped evicted not_done steps busy_ns"
-         " gil_ns gil_longest_ns cycle_us plain_clients v1_clients").split()}
+         " gil_ns gil_longest_ns cycle_us plain_clients v1_clients direct_clients").split()}
 none = {"counts": [0] * (len(AGE_BUCKETS_MS) + 1), "sum_ms": 0.0}
 metrics = Metrics(Path(sys.argv[1]))
 metrics.publish(stats | {"since_ingest": none, "since_event": none, "frames": 3, "v1_clients": 4, "busy_ns": 10**9})

@@ -3,8 +3,10 @@
 import asyncio
 import threading
 
+import pytest
+
 from tickcast.gateway import sender
-from tickcast.gateway.sender import AwaitedSend, starts_unawaited
+from tickcast.gateway.sender import AwaitedSend, ends, starts_unawaited
 
 
 def granian_like(**attributes):
@@ -23,6 +25,28 @@ def test_only_granians_messages_count_as_started(caplog):
     coroutine = nothing()
     assert not starts_unawaited(coroutine)
     coroutine.close()
+
+
+SCOPE = {"scheme": "ws", "http_version": "1.1", "client": ("127.0.0.1", "41470"), "server": ("127.0.0.1", "3000")}
+
+
+def test_a_connection_is_known_by_its_ends():
+    assert ends(SCOPE) == ("127.0.0.1", 41470, 3000)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"scheme": "wss"},
+        {"http_version": "2"},
+        {"client": None},
+        {"client": ("203.0.113.7", 0)},
+        {"server": ("/run/gateway.sock", None)},
+    ],
+    ids=["TLS", "HTTP/2", "no client", "a proxy's word", "Unix socket"],
+)
+def test_whoever_has_no_connection_to_himself_has_no_ends(other):
+    assert ends(SCOPE | other) is None
 
 
 async def test_an_asyncio_task_is_not_taken_for_a_started_message():

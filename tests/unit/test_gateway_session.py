@@ -31,7 +31,7 @@ class FakePump:
         self.session: Session | None = None
         self.stopped = False
 
-    def attach(self, send, *, form: str) -> int:
+    def attach(self, send, *, form: str, ends: tuple[str, int, int] | None) -> int:
         return 7
 
     def detach(self, client: int) -> None:

@@ -1,9 +1,10 @@
-//! The gateway's pump: a thread that takes trades off the tape and hands them to the server's `send`.
+//! The gateway's pump: a thread that takes trades off the tape and sends them to clients.
 //!
 //! # Rules
-//! The thread calls the server's `send`, and `done` of what that returns; no other Python. It is the only owner of the
-//! clients. Python gives it commands, which cost a push under a lock, and takes events, announced through an eventfd,
-//! so neither side ever waits for the other while it holds something.
+//! The thread calls the server's `send`, and `done` of what that returns; no other Python, and for clients that keep up
+//! not even that (see [`direct`]). It is the only owner of the clients. Python gives it commands, which cost a push
+//! under a lock, and takes events, announced through an eventfd, so neither side ever waits for the other while it
+//! holds something.
 //!
 //! # Order
 //! Whatever a client gets goes through one queue: `hello`, answers, `status`, snapshots, and then trades from its
@@ -19,6 +20,7 @@
 
 mod acks;
 mod client;
+mod direct;
 mod engine;
 mod follow;
 mod pace;
@@ -29,8 +31,9 @@ use client::Message;
 use engine::{Engine, Options};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyDict;
 use stats::Stats;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,12 +51,32 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
 /// What Python asks of the thread.
 #[derive(Debug)]
 enum Command {
-    Attach { id: u64, kind: Kind, send: Py<PyAny> },
-    Subscribe { id: u64, request: Request },
-    Ack { id: u64, seq: u64 },
-    Unsubscribe { id: u64, request: Option<String> },
-    Say { id: u64, message: Arc<Message> },
-    Detach { id: u64 },
+    /// `ends`: the client's address, and the port of ours that it is connected to.
+    Attach {
+        id: u64,
+        kind: Kind,
+        send: Py<PyAny>,
+        ends: Option<(SocketAddr, u16)>,
+    },
+    Subscribe {
+        id: u64,
+        request: Request,
+    },
+    Ack {
+        id: u64,
+        seq: u64,
+    },
+    Unsubscribe {
+        id: u64,
+        request: Option<String>,
+    },
+    Say {
+        id: u64,
+        message: Arc<Message>,
+    },
+    Detach {
+        id: u64,
+    },
     Stop(Farewell),
 }
 
@@ -148,8 +171,8 @@ impl Pump {
         Ok(Pump { shared, thread: Mutex::new(Some(thread)), next_id: AtomicU64::new(1) })
     }
 
-    #[pyo3(signature = (send, *, form))]
-    fn attach(&self, send: Py<PyAny>, form: &str) -> PyResult<u64> {
+    #[pyo3(signature = (send, *, form, ends=None))]
+    fn attach(&self, send: Py<PyAny>, form: &str, ends: Option<(&str, u16, u16)>) -> PyResult<u64> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let kind = match form {
             "plain" => Kind::Plain,
@@ -157,7 +180,9 @@ impl Pump {
             "bin" => Kind::V1(Form::Binary),
             _ => return Err(PyValueError::new_err(format!("a form is plain, json or bin, was {form}"))),
         };
-        self.order(Command::Attach { id, kind, send })?;
+        // A name instead of an address is nobody's peer.
+        let ends = ends.and_then(|(host, from, to)| Some((SocketAddr::new(host.parse().ok()?, from), to)));
+        self.order(Command::Attach { id, kind, send, ends })?;
         Ok(id)
     }
 
@@ -207,9 +232,8 @@ impl Pump {
         self.order(Command::Unsubscribe { id: client, request })
     }
 
-    fn say(&self, client: u64, text: Bound<'_, PyString>) -> PyResult<()> {
-        let message = Message::of_text(text.py(), text)?;
-        self.order(Command::Say { id: client, message })
+    fn say(&self, client: u64, text: &str) -> PyResult<()> {
+        self.order(Command::Say { id: client, message: Message::new(text.as_bytes().to_vec()) })
     }
 
     fn detach(&self, client: u64) -> PyResult<()> {

@@ -4,6 +4,7 @@ The outermost layer turns away who may not come in, before anything is parsed, a
 ``receive`` for the WebSocket handler: the pump calls ``send`` from its thread, which Litestar's wrappers are not for.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.exceptions import HTTPException, WebSocketException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
@@ -24,6 +26,8 @@ from tickcast.gateway.worker import Worker
 from tickcast.gateway.ws import SUBPROTOCOLS, deny, marketdata
 
 __all__ = ["App", "app_of_environment"]
+
+_log = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
 
@@ -71,8 +75,15 @@ class App:
                 path="/schema",
                 render_plugins=[JsonRenderPlugin(path="/")],
             ),
+            after_exception=[_report],
             logging_config=None,
         )
+
+
+async def _report(problem: Exception, scope: Any) -> None:  # noqa: ANN401  # Litestar's own types
+    """Log what nobody has thought of; Litestar only answers, with 500 or close code 4500."""
+    if not isinstance(problem, HTTPException | WebSocketException):
+        _log.error("%s %s failed", scope["type"], scope["path"], exc_info=problem)
 
 
 def app_of_environment() -> App:

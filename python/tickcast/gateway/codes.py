@@ -2,10 +2,13 @@
 
 from enum import IntEnum
 
-__all__ = ["GOING_AWAY", "CloseCode", "comes_back"]
+__all__ = ["GOING_AWAY", "LOST", "CloseCode", "comes_back"]
 
 GOING_AWAY = 1001
 """What clients of the plain form get when the gateway goes down: a standard code, they know none of ours."""
+
+LOST = 1006
+"""What the pump calls the end of a connection that can't be written to any more; it never goes over the wire."""
 
 
 class CloseCode(IntEnum):

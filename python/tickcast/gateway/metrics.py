@@ -16,7 +16,7 @@ __all__ = ["Metrics", "render"]
 
 _PREFIX = "tickcast_gateway"
 _COUNTERS = {
-    "frames": "Messages handed to the server.",
+    "frames": "Messages sent.",
     "bytes": "Bytes of those messages, before WebSocket framing.",
     "trades": "Trades delivered, each client counted.",
     "gaps": "Gaps announced.",
@@ -51,6 +51,12 @@ class Metrics:
         self._clients = gauge(
             f"{_PREFIX}_clients", "Clients now.", ["form"], registry=registry, multiprocess_mode="livesum"
         )
+        self._direct = gauge(
+            f"{_PREFIX}_direct_clients",
+            "Clients now whose sockets are written to past the server while they keep up.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self._cycle = gauge(
             f"{_PREFIX}_cycle_seconds", "Length of the pump's cycle.", registry=registry, multiprocess_mode="livemax"
         )
@@ -62,7 +68,7 @@ class Metrics:
         )
         self._latency = prometheus.Histogram(
             f"{_PREFIX}_latency_seconds",
-            "Age of a trade when it was handed to the server: since its ingest, since its own time.",
+            "Age of a trade when it was sent: since its ingest, since its own time.",
             ["since"],
             registry=registry,
             buckets=[ms / 1e3 for ms in AGE_BUCKETS_MS],
@@ -76,6 +82,7 @@ class Metrics:
             counter.inc(more / 1e9 if name in _SECONDS else more)
         self._clients.labels("plain").set(stats["plain_clients"])
         self._clients.labels("v1").set(stats["v1_clients"])
+        self._direct.set(stats["direct_clients"])
         self._cycle.set(stats["cycle_us"] / 1e6)
         self._hold.set(stats["gil_longest_ns"] / 1e9)
         for since in ("ingest", "event"):

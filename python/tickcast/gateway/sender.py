@@ -8,14 +8,17 @@ first message of every connection, and every other server is served through `Awa
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-__all__ = ["AwaitedSend", "Message", "Pending", "Send", "give_up", "is_under_way", "starts_unawaited"]
+__all__ = ["AwaitedSend", "Ends", "Message", "Pending", "Send", "ends", "give_up", "is_under_way", "starts_unawaited"]
 
 Message = dict[str, Any]
 Send = Callable[[Message], Any]
 """ASGI's ``send``; what it returns depends on the server."""
+
+Ends = tuple[str, int, int]
+"""Of a TCP connection: the client's address and port, and the port of ours."""
 
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
@@ -58,6 +61,19 @@ def starts_unawaited(returned: object) -> bool:
         _told.add(kind.__name__)
         _log.warning("this Granian's send returns %s without done and cancel: frames are awaited one by one", kind)
     return False
+
+
+def ends(scope: Mapping[str, Any]) -> Ends | None:
+    """Return which connection a WebSocket has to itself and to which frames can be written as they are.
+
+    None where there is no such: TLS, HTTP/2, a Unix socket, or a proxy's word for the client instead of the socket's.
+    """
+    client, server = scope.get("client"), scope.get("server")
+    if scope.get("scheme") != "ws" or scope.get("http_version") != "1.1" or not client or not server:
+        return None
+    # Granian gives ports as text.
+    theirs, ours = int(client[1] or 0), int(server[1] or 0)
+    return (client[0], theirs, ours) if theirs and ours else None
 
 
 class AwaitedSend:

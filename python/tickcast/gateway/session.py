@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from tickcast.gateway import messages
-from tickcast.gateway.codes import CloseCode
+from tickcast.gateway.codes import LOST, CloseCode
 from tickcast.gateway.control import JudgeError
 from tickcast.gateway.messages import Ack, Ping, RequestId, Subscribe, Tick, Unsubscribe, WrongMessageError
-from tickcast.gateway.sender import Message, Pending, Send, give_up, is_under_way
+from tickcast.gateway.sender import Ends, Message, Pending, Send, give_up, is_under_way
 
 if TYPE_CHECKING:
     from tickcast._core import Pump
@@ -60,7 +60,14 @@ class Session:
     """A connection that was accepted. Belongs to one event loop; `run` is its whole life."""
 
     def __init__(
-        self, pump: "Pump", judge: Judge, send: Send, receive: Callable[[], Awaitable[Message]], *, form: Form
+        self,
+        pump: "Pump",
+        judge: Judge,
+        send: Send,
+        receive: Callable[[], Awaitable[Message]],
+        *,
+        form: Form,
+        ends: Ends | None = None,
     ) -> None:
         self._pump = pump
         self._judge = judge
@@ -71,7 +78,7 @@ class Session:
         self._answers: set[asyncio.Task[None]] = set()
         self._last_answer: asyncio.Task[None] | None = None
         self._budget = _Budget()
-        self.client = pump.attach(send, form=form)
+        self.client = pump.attach(send, form=form, ends=ends)
 
     def leave(self, left: Left) -> None:
         """Take note that the pump serves this client no more, or that it has to go for another reason."""
@@ -110,7 +117,7 @@ class Session:
         Up to Granian 2.8.7 a close waits for the pending receive, so that has to have ended.
         """
         give_up(left.pending)
-        if left.code == CloseCode.TOO_SLOW:
+        if left.code in (CloseCode.TOO_SLOW, LOST) and left.reason:
             _log.info("client %d is cut off: %s", self.client, left.reason)
         closing = self._send({"type": "websocket.close", "code": left.code, "reason": left.reason[:120]})
         until = time.monotonic() + CLOSE_TIMEOUT_S

@@ -8,7 +8,7 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
 from tickcast.gateway.codes import GOING_AWAY, CloseCode
-from tickcast.gateway.sender import AwaitedSend, Send, starts_unawaited
+from tickcast.gateway.sender import AwaitedSend, Send, ends, starts_unawaited
 from tickcast.gateway.session import Form, Session
 from tickcast.gateway.worker import Worker
 
@@ -41,7 +41,14 @@ async def marketdata(socket: WebSocket[Any, Any, Any], worker: NamedDependency[W
             awaited = AwaitedSend(send)
             stack.push_async_callback(awaited.close)
             send = awaited
-        session = Session(worker.pump, worker.control, send, receive, form=SUBPROTOCOLS.get(chosen or "", "plain"))
+        session = Session(
+            worker.pump,
+            worker.control,
+            send,
+            receive,
+            form=SUBPROTOCOLS.get(chosen or "", "plain"),
+            ends=ends(socket.scope) if native and worker.config.web.direct else None,
+        )
         with worker.visit(session):
             await session.run()
 

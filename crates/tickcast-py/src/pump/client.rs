@@ -1,7 +1,9 @@
 //! One client as the pump sees it: a place on the tape, messages that wait, sends under way.
 
 use super::acks::Acks;
+use super::direct::{self, Direct, Sent};
 use super::wish::{Form, Kind, Request, Wish};
+use pyo3::exceptions::PyConnectionError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -18,9 +20,10 @@ pub const PLAIN_WINDOW: usize = 256;
 /// Clients with the same period take turns in so many phases of it.
 const PHASES: u64 = 16;
 
-/// A message, encoded once. The object that the server takes is made when the first client gets it.
+/// A message, encoded once. The object that the server takes is made when the first client gets it that way.
 pub struct Message {
-    body: Vec<u8>,
+    /// As it goes over the wire: header and body.
+    frame: Vec<u8>,
     is_binary: bool,
     bytes: usize,
     object: PyOnceLock<Py<PyDict>>,
@@ -35,38 +38,36 @@ impl std::fmt::Debug for Message {
 impl Message {
     /// Wraps UTF-8 bytes.
     pub fn new(body: Vec<u8>) -> Arc<Self> {
-        let bytes = body.len();
-        Arc::new(Message { body, is_binary: false, bytes, object: PyOnceLock::new() })
+        Self::framed(&body, false)
     }
 
     /// Wraps `trades` or a `snapshot`, compressed if so wished.
     pub fn of_frame(body: Vec<u8>, wish: &Wish) -> Arc<Self> {
         let deflated = if wish.deflate { deflate(&body) } else { None };
         let is_binary = deflated.is_some() || wish.form == Form::Binary;
-        let body = deflated.unwrap_or(body);
-        Arc::new(Message { bytes: body.len(), body, is_binary, object: PyOnceLock::new() })
+        Self::framed(&deflated.unwrap_or(body), is_binary)
     }
 
-    /// Wraps a text that Python made.
-    pub fn of_text(py: Python<'_>, text: Bound<'_, PyString>) -> PyResult<Arc<Self>> {
-        let bytes = text.len()?;
-        let object = PyOnceLock::new();
-        let _ = object.set(py, wrap(py, intern!(py, "text"), text)?);
-        Ok(Arc::new(Message { body: Vec::new(), is_binary: false, bytes, object }))
+    fn framed(body: &[u8], is_binary: bool) -> Arc<Self> {
+        let mut frame = Vec::with_capacity(body.len() + 10);
+        frame.extend(direct::header(body.len(), is_binary));
+        frame.extend_from_slice(body);
+        Arc::new(Message { frame, is_binary, bytes: body.len(), object: PyOnceLock::new() })
     }
 
-    /// Size of the text: bytes, or characters where Python made it.
+    /// Size of the body, bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     fn object(&self, py: Python<'_>) -> PyResult<&Py<PyDict>> {
         self.object.get_or_try_init(py, || {
+            let body = &self.frame[self.frame.len() - self.bytes..];
             if self.is_binary {
-                return wrap(py, intern!(py, "bytes"), PyBytes::new(py, &self.body));
+                return wrap(py, intern!(py, "bytes"), PyBytes::new(py, body));
             }
             // The tape is shared memory: bytes that are no UTF-8 must not take the gateway down.
-            wrap(py, intern!(py, "text"), PyString::new(py, &String::from_utf8_lossy(&self.body)))
+            wrap(py, intern!(py, "text"), PyString::new(py, &String::from_utf8_lossy(body)))
         })
     }
 }
@@ -123,14 +124,17 @@ pub struct Client {
     pub warned: bool,
     acks: Option<Acks>,
     send: Py<PyAny>,
+    direct: Option<Direct>,
+    /// Whatever the server had begun to write is in the kernel; see the module `direct`.
+    is_clear: bool,
     flight: VecDeque<Py<PyAny>>,
     outbox: VecDeque<Arc<Message>>,
     outbox_bytes: usize,
 }
 
 impl Client {
-    /// A client that nothing was sent to yet; `send` is the server's own.
-    pub fn new(id: u64, kind: Kind, send: Py<PyAny>, now: Instant) -> Self {
+    /// A client that nothing was sent to yet; `send` is the server's own, `direct` its socket.
+    pub fn new(id: u64, kind: Kind, send: Py<PyAny>, direct: Option<Direct>, now: Instant) -> Self {
         Client {
             id,
             kind,
@@ -143,6 +147,8 @@ impl Client {
             warned: false,
             acks: None,
             send,
+            direct,
+            is_clear: false,
             flight: VecDeque::new(),
             outbox: VecDeque::new(),
             outbox_bytes: 0,
@@ -252,6 +258,7 @@ impl Client {
         }
         if self.flight.len() < before {
             self.moved = now;
+            self.is_clear = true;
         }
         Ok(match self.kind {
             Kind::V1(_) => self.flight.is_empty(),
@@ -267,31 +274,62 @@ impl Client {
         }
     }
 
-    /// Begins to send a message.
-    pub fn send(&mut self, py: Python<'_>, message: &Message, now: Instant) -> PyResult<()> {
+    /// Whether a frame can go out without the interpreter.
+    pub fn is_direct(&self) -> bool {
+        self.direct.is_some() && self.is_clear && self.flight.is_empty()
+    }
+
+    /// Begins to send a message, by the server unless it is in the kernel already; returns whether it was begun:
+    /// without the interpreter the server can't be asked.
+    pub fn send(&mut self, py: Option<Python<'_>>, message: &Message, now: Instant) -> PyResult<bool> {
+        if self.send_direct(message, now)? {
+            return Ok(true);
+        }
+        let Some(py) = py else { return Ok(false) };
         if self.flight.is_empty() {
             self.moved = now;
         }
         self.flight.push_back(self.send.call1(py, (message.object(py)?,))?);
         self.said = now;
-        Ok(())
+        Ok(true)
+    }
+
+    fn send_direct(&mut self, message: &Message, now: Instant) -> PyResult<bool> {
+        if !self.is_direct() {
+            return Ok(false);
+        }
+        let Some(direct) = &mut self.direct else { return Ok(false) };
+        match direct.send(&message.frame, now) {
+            Sent::Whole => {
+                (self.moved, self.said) = (now, now);
+                Ok(true)
+            }
+            Sent::NoRoom | Sent::Gone => {
+                self.is_clear = false;
+                Ok(false)
+            }
+            Sent::Torn => Err(PyConnectionError::new_err("the kernel took a part of a frame that it had room for")),
+        }
     }
 
     /// Begins to send what waits; returns how many messages and bytes that were.
-    pub fn flush(&mut self, py: Python<'_>, now: Instant) -> PyResult<(u64, u64)> {
+    pub fn flush(&mut self, py: Option<Python<'_>>, now: Instant) -> PyResult<(u64, u64)> {
         let (mut messages, mut bytes) = (0, 0);
         while let Some(message) = self.outbox.pop_front() {
+            if !self.send(py, &message, now)? {
+                self.outbox.push_front(message);
+                break;
+            }
             self.outbox_bytes -= message.bytes();
-            self.send(py, &message, now)?;
             messages += 1;
             bytes += message.bytes() as u64;
         }
         Ok((messages, bytes))
     }
 
-    /// Gives up the client; returns the sends that are under way.
-    pub fn into_pending(self) -> Vec<Py<PyAny>> {
-        self.flight.into()
+    /// Gives up the client; returns its socket and the sends that are under way.
+    pub fn into_parts(self) -> (Option<Direct>, Vec<Py<PyAny>>) {
+        (self.direct, self.flight.into())
     }
 }
 

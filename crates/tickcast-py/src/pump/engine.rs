@@ -1,6 +1,7 @@
 //! The pump's thread.
 
 use super::client::{Client, Message, Stream};
+use super::direct::Sockets;
 use super::follow::Follow;
 use super::pace::{Cycle, Pace};
 use super::stats::{add, set};
@@ -76,6 +77,7 @@ pub struct Engine {
     /// Processor time of this process when the cycle began.
     cpu: Duration,
     retiring: Option<Instant>,
+    sockets: Sockets,
 }
 
 impl Engine {
@@ -99,6 +101,7 @@ impl Engine {
             housekept: Instant::now(),
             cpu: cpu_time(),
             retiring: None,
+            sockets: Sockets::default(),
         }
     }
 
@@ -163,7 +166,10 @@ impl Engine {
         for command in commands {
             self.restless = true;
             match command {
-                Command::Attach { id, kind, send } => self.attach(Client::new(id, kind, send, Instant::now())),
+                Command::Attach { id, kind, send, ends } => {
+                    let direct = ends.and_then(|(peer, port)| self.sockets.claim(peer, port));
+                    self.attach(Client::new(id, kind, send, direct, Instant::now()));
+                }
                 Command::Subscribe { id, mut request } => {
                     if let Some(&at) = self.index.get(&id) {
                         if let Kind::V1(form) = self.clients[at].kind {
@@ -223,14 +229,20 @@ impl Engine {
         if let Some(moved) = self.clients.get(at) {
             self.index.insert(moved.id, at);
         }
+        let id = client.id;
+        let (direct, pending) = client.into_parts();
+        if let Some(direct) = direct {
+            self.sockets.release(direct);
+        }
         self.count_clients();
-        self.shared.leave(Left { id: client.id, code, reason, pending: client.into_pending() });
+        self.shared.leave(Left { id, code, reason, pending });
     }
 
     fn count_clients(&self) {
         let plain = self.clients.iter().filter(|c| c.kind == Kind::Plain).count();
         set(&self.shared.stats.plain_clients, plain as u64);
         set(&self.shared.stats.v1_clients, (self.clients.len() - plain) as u64);
+        set(&self.shared.stats.direct_clients, self.sockets.claimed() as u64);
     }
 
     fn post_hello(&mut self, at: usize) {
@@ -340,8 +352,8 @@ impl Engine {
             std::mem::take(&mut inbox.commands)
         };
         for command in last {
-            if let Command::Attach { id, kind, send } = command {
-                let client = Client::new(id, kind, send, Instant::now());
+            if let Command::Attach { id, kind, send, .. } = command {
+                let client = Client::new(id, kind, send, None, Instant::now());
                 self.index.insert(id, self.clients.len());
                 self.clients.push(client);
             }

@@ -12,7 +12,9 @@ pub struct Stats {
     pub plain_clients: AtomicU64,
     /// Clients now, those that speak `tickcast.v1`.
     pub v1_clients: AtomicU64,
-    /// Messages handed to the server.
+    /// Clients now whose sockets frames go to straight from the pump, as long as they keep up.
+    pub direct_clients: AtomicU64,
+    /// Messages that went out.
     pub frames: AtomicU64,
     /// Their bytes, before WebSocket framing.
     pub bytes: AtomicU64,
@@ -107,6 +109,7 @@ impl Stats {
         for (name, value) in [
             ("plain_clients", &self.plain_clients),
             ("v1_clients", &self.v1_clients),
+            ("direct_clients", &self.direct_clients),
             ("frames", &self.frames),
             ("bytes", &self.bytes),
             ("trades", &self.trades),

@@ -1,7 +1,8 @@
 //! One step: a cohort gets what is new.
 //!
-//! First, without the interpreter: who has news, one read of the tape per place, one frame per distinct subscription.
-//! Then, in holds of the interpreter of at most [`HOLD`]: look whose last turn is done, and begin the next.
+//! First, without the interpreter: who has news, one read of the tape per place, one frame per distinct subscription;
+//! and whoever keeps up gets it, straight into the socket. Then, for the others, in holds of the interpreter of at most
+//! [`HOLD`]: look whose last turn is done, and begin the next.
 
 use super::super::client::Stream;
 use super::super::pace::is_crowded;
@@ -116,8 +117,9 @@ impl Engine {
 
     fn serve(&mut self, buffers: &mut Buffers, now: Instant) -> Option<()> {
         let Buffers { turns, groups, .. } = buffers;
-        let (mut done, mut newly_late) = (0, 0);
         let mut broken: Vec<(u64, String)> = Vec::new();
+        self.serve_direct(turns, groups, now, &mut broken);
+        let (mut done, mut newly_late) = (0, 0);
         while done < turns.len() {
             if done > 0 {
                 std::thread::sleep(BREATH);
@@ -126,7 +128,7 @@ impl Engine {
                 let hold = Instant::now();
                 while done < turns.len() {
                     let turn = &mut turns[done];
-                    match self.take_turn(py, turn, groups, now, hold) {
+                    match self.take_turn(Some((py, hold)), turn, groups, now) {
                         Ok(Outcome::Over { late }) => {
                             newly_late += usize::from(late);
                             done += 1;
@@ -155,6 +157,28 @@ impl Engine {
         Some(())
     }
 
+    /// Serves those whose sockets take what there is for them; the others' turns are left.
+    fn serve_direct(
+        &mut self,
+        turns: &mut Vec<Turn>,
+        groups: &mut [Group],
+        now: Instant,
+        broken: &mut Vec<(u64, String)>,
+    ) {
+        turns.retain_mut(|turn| {
+            if !self.clients[turn.client].is_direct() {
+                return true;
+            }
+            match self.take_turn(None, turn, groups, now) {
+                Ok(outcome) => matches!(outcome, Outcome::Interrupted),
+                Err(error) => {
+                    broken.push((self.clients[turn.client].id, error.to_string()));
+                    false
+                }
+            }
+        });
+    }
+
     fn count(&mut self, groups: &[Group]) {
         let stats = &self.shared.stats;
         for group in groups {
@@ -171,18 +195,23 @@ impl Engine {
         }
     }
 
+    /// Gives a client what there is for it; `held` is the interpreter and since when it is held.
+    ///
+    /// Without it only a client that [is direct](Client::is_direct) has a turn.
     fn take_turn(
         &mut self,
-        py: Python<'_>,
+        held: Option<(Python<'_>, Instant)>,
         turn: &mut Turn,
         groups: &mut [Group],
         now: Instant,
-        hold: Instant,
     ) -> PyResult<Outcome> {
+        let py = held.map(|(py, _)| py);
         let client = &mut self.clients[turn.client];
         let stats = &self.shared.stats;
         if turn.sent == 0 {
-            if !client.reap(py, now)? {
+            if let Some(py) = py
+                && !client.reap(py, now)?
+            {
                 let newly = !client.late;
                 client.late = true;
                 add(&stats.not_done, 1);
@@ -194,11 +223,16 @@ impl Engine {
             let (messages, bytes) = client.flush(py, now)?;
             add(&stats.frames, messages);
             add(&stats.bytes, bytes);
+            if client.has_post() {
+                return Ok(Outcome::Interrupted);
+            }
         }
         let Some(group) = turn.group.map(|g| &mut groups[g]) else { return Ok(Outcome::Over { late: false }) };
         match &mut group.news {
             News::Frame(frame) => {
-                client.send(py, &frame.message, now)?;
+                if !client.send(py, &frame.message, now)? {
+                    return Ok(Outcome::Interrupted);
+                }
                 let period_us = self.plans.wish(group.place.plan).map_or(0, |wish| wish.period_us);
                 client.put_off(period_us, self.origin, now);
                 client.take_frame(frame.to_seq, frame.message.bytes(), frame.known, frame.on_board, now);
@@ -208,14 +242,16 @@ impl Engine {
                 self.cycle.with_news += usize::from(turn.sent == 0);
                 while turn.sent < messages.len() && client.room() > 0 {
                     let (message, since_ingest, since_event) = &messages[turn.sent];
-                    client.send(py, message, now)?;
+                    if !client.send(py, message, now)? {
+                        return Ok(Outcome::Interrupted);
+                    }
                     turn.sent += 1;
                     client.move_to(group.place.cursor + turn.sent as u64 - 1, None);
                     add(&stats.frames, 1);
                     add(&stats.bytes, message.bytes() as u64);
                     add(&stats.trades, 1);
                     stats.delivered(since_ingest, since_event, 1);
-                    if turn.sent.is_multiple_of(32) && hold.elapsed() > HOLD {
+                    if turn.sent.is_multiple_of(32) && held.is_some_and(|(_, since)| since.elapsed() > HOLD) {
                         return Ok(Outcome::Interrupted);
                     }
                 }
@@ -230,7 +266,7 @@ impl Engine {
 enum Outcome {
     /// The turn is over; `late`: the client had not taken the last one, for the first time.
     Over { late: bool },
-    /// The hold is over in the middle of the turn.
+    /// The hold is over in the middle of the turn, or it takes the interpreter to go on.
     Interrupted,
 }
 
