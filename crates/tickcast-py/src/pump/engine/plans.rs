@@ -3,6 +3,7 @@
 
 use super::super::wish::{Mode, Wish};
 use std::collections::HashMap;
+use std::sync::Arc;
 use tickcast_core::fanout::{Board, Dictionary, Filter, OnBoard, STRANGER, Since};
 use tickcast_core::tape::{Read, Run, TapeReader};
 
@@ -12,7 +13,7 @@ const ROWS: u64 = 4_096;
 /// A wish that some clients have.
 #[derive(Debug)]
 struct Plan {
-    wish: Wish,
+    wish: Arc<Wish>,
     filter: Filter,
     users: usize,
     /// Where [`Plans`] began to note its news.
@@ -35,7 +36,7 @@ pub(super) enum News {
 pub(super) struct Plans {
     slots: Vec<Option<Plan>>,
     free_slots: Vec<usize>,
-    index: HashMap<Wish, usize>,
+    index: HashMap<Arc<Wish>, usize>,
     /// Plans for single instruments, by instrument: lists, and where they are by name and by code.
     lists: Vec<Vec<usize>>,
     free_lists: Vec<usize>,
@@ -77,6 +78,7 @@ impl Plans {
         for name in wish.subscription.instruments().into_iter().flatten() {
             self.watch(name, at);
         }
+        let wish = Arc::new(wish);
         self.index.insert(wish.clone(), at);
         let filter = Filter::new(wish.subscription.clone());
         self.slots[at] = Some(Plan { wish, filter, users: 1, since: self.head.unwrap_or(head), newest: 0 });
@@ -139,7 +141,7 @@ impl Plans {
         Some(&plan.filter)
     }
 
-    pub fn wish(&self, at: usize) -> Option<&Wish> {
+    pub fn wish(&self, at: usize) -> Option<&Arc<Wish>> {
         self.slots[at].as_ref().map(|plan| &plan.wish)
     }
 

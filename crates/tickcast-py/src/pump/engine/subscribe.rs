@@ -167,7 +167,7 @@ impl Engine {
                 Stream::Live { plan, cursor: oldest, covered: oldest - 1, snapshot, on_board: None };
             return;
         }
-        let Some(wish) = self.plans.wish(plan).cloned() else { return };
+        let Some(wish) = self.plans.wish(plan).map(|wish| Wish::clone(wish)) else { return };
         let request = Request { id: None, wish, from_seq: None, epoch: None, snapshot };
         let start = self.start_after(&request, self.clients[at].known, Some((covered + 1, "overrun")));
         self.begin(at, request.wish, snapshot, start);
@@ -230,7 +230,7 @@ impl Engine {
         let request = match std::mem::replace(&mut self.clients[at].stream, Stream::Silent) {
             Stream::Parked(request) => request,
             Stream::Live { plan, snapshot, .. } if other_epoch => {
-                let wish = self.plans.wish(plan).cloned();
+                let wish = self.plans.wish(plan).map(|wish| Wish::clone(wish));
                 self.plans.give_back(plan);
                 let wish = wish.unwrap_or_else(|| Wish::everything(Form::Json));
                 Request { id: None, wish, from_seq: None, epoch: None, snapshot }
