@@ -103,7 +103,10 @@ impl Engine {
                     self.restless |= to < head;
                     let mut block = Block::new(run);
                     for &(_, group) in here {
-                        self.encode_from_tape(&mut groups[group], &mut block, rows);
+                        let group = &mut groups[group];
+                        self.encode_from_tape(group, &mut block, rows);
+                        // What found no room in the frame is there already: no news will wake us for it.
+                        self.restless |= matches!(&group.news, News::Frame(frame) if frame.to_seq < head);
                     }
                 }
                 Read::Done { .. } => {}
