@@ -126,6 +126,11 @@ async def test_a_clients_tick_is_answered_to_it_alone(stream, tmp_path):
             Follower(served.address, snapshot=False) as other,
             connect(f"ws://{served.address}/ws/marketdata") as plain,
         ):
+
+            def has_plain_client():
+                return served.get("/api/status")["gateway"]["counters"]["plain_clients"] == 1
+
+            await until(has_plain_client, "client that gets trades")
             await stream.publish(1, instrument="AAPL", price=100.0)
             assert json.loads(await plain.recv())["price"] == 100.0
             await plain.send('{"instrumentId":"AAPL","price":50.0,"volume":1}')
