@@ -157,7 +157,10 @@ async def test_what_is_not_live_is_never_shown_as_live(served, page):
     # All of it, in the room that there is.
     why = page.get_by_test_id("link-detail")
     await expect(why).not_to_have_text("")
-    assert await why.evaluate("e => e.scrollHeight <= e.clientHeight")
+    for text in (await why.inner_text(), "the gateway is going down · next attempt in 30\u00a0s"):
+        assert await why.evaluate(
+            "(e, text) => { e.textContent = text; return e.scrollHeight <= e.clientHeight }", text
+        )
     await page.keyboard.press("3")
     await expect(page.locator("[data-page=instrument] .headline")).to_have_attribute("data-stale", "true")
 
