@@ -79,16 +79,15 @@ class Judging:
     def submit(self, pending: Pending, vwap_20m: NDArray[np.float64] | None = None) -> asyncio.Future[Verdicts]:
         """Hand a screened batch to the rules; ``vwap_20m``, a value a row, takes the place of the windows'."""
         self._instruments.extend(self.judge.instruments(len(self._instruments)))
-        ticks = Ticks(
-            price=np.asarray(pending.price),
-            volume=np.asarray(pending.volume),
-            timestamp_ns=np.asarray(pending.timestamp_ns),
-            instrument=np.asarray(pending.instrument),
-            instruments=self._instruments,
-            vwap_20m=np.asarray(pending.vwap_20m) if vwap_20m is None else vwap_20m,
-            now_ns=np.asarray(pending.event_clock_ns),
-        )
-        return self._runner.submit(ticks)
+        columns = {
+            "price": np.asarray(pending.price),
+            "volume": np.asarray(pending.volume),
+            "timestamp_ns": np.asarray(pending.timestamp_ns),
+            "instrument": np.asarray(pending.instrument),
+            "vwap_20m": np.asarray(pending.vwap_20m if vwap_20m is None else vwap_20m),
+            "now_ns": np.asarray(pending.event_clock_ns),
+        }
+        return self._runner.submit(Ticks.of_columns(columns, self._instruments))
 
     def settle(self, pending: Pending, verdicts: Verdicts) -> Judged:
         """Take the verdicts on the oldest pending batch."""

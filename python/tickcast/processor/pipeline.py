@@ -122,6 +122,7 @@ class Pipeline:
         """
         pending = self.judge.peek(payload, stream, offset)
         seen = np.full(len(pending), math.nan if rules_vwap is None else rules_vwap)
+        seen.flags.writeable = False
         verdicts = await self.judging.submit(pending, seen)
         trades = self.judging.settle(pending, verdicts).json(self.enrichment_names)
         if len(trades) != 1:

@@ -228,15 +228,11 @@ class Processor:
 
     async def _keep_dead_letters(self, batch: Batch) -> None:
         count = await asyncio.to_thread(self._letters.write, batch)
-        self._metrics.undecodable.inc(count)
         self._board.counters["undecodable"] += count
 
     def _count_begun(self, batch: Batch, pending: Pending) -> None:
         if batch.silent:
             return
-        self._metrics.ticks.inc(batch.rows)
-        self._metrics.late.inc(pending.late)
-        self._metrics.stamped.inc(pending.stamped)
         self._board.counters["ticks"] += batch.rows
         self._board.counters["late"] += pending.late
         self._board.counters["stamped"] += pending.stamped
@@ -262,10 +258,9 @@ class Processor:
             self._progress.note(written[1], judged.last_position)
         unknown, valid, invalid = judged.counts
         for status, count in (("unknown", unknown), ("valid", valid), ("invalid", invalid)):
-            self._metrics.trades.labels(status).inc(count)
             self._board.counters[status] += count
         if judged.last_arrival_ns:
-            self._metrics.judging.observe((time.time_ns() - judged.last_arrival_ns) / 1e9)
+            self._board.judging_s.append((time.time_ns() - judged.last_arrival_ns) / 1e9)
 
     def _let_go(self) -> None:
         most = max(sink.lag for sink in self._sinks) // LET_GO_SHARE + 1

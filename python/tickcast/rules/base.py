@@ -76,9 +76,11 @@ class Books:
     def leave(self, verdicts: Verdicts) -> None:
         """Count a batch out."""
         rules = len(self.declaration.rules)
-        if len(verdicts):
-            self._rejects += np.bincount(verdicts.rule, minlength=rules + 1)
-        if len(verdicts) and verdicts.reason.max() > rules:
+        rule = verdicts.rule.tobytes()
+        if rule.count(0) == len(rule):  # nothing was refused
+            return
+        self._rejects += np.bincount(verdicts.rule, minlength=rules + 1)
+        if verdicts.reason.max() > rules:
             reason = verdicts.reason
             self.counters.unavailable += int(np.count_nonzero((reason > rules) & (reason <= 2 * rules)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tickcast.ticks import Ticks
 
 __all__ = ["Names"]
+
+_FEW: Final = 64
 
 
 class Names:
@@ -38,7 +40,9 @@ class Names:
         names = ticks.instruments
         if self._source is None and not self.known:
             self._source = names
-        highest = int(ticks.instrument.max())
+        codes = ticks.instrument
+        # A reduction of NumPy for three ticks was a twentieth of what the processor does for them.
+        highest = max(codes.tolist()) if len(codes) <= _FEW else int(codes.max())
         if names is self._source:
             self._follow(names, highest)
             if names is self._source:

@@ -59,11 +59,12 @@ class Batch:
         return Part(number, self, rows, size)
 
     def take(self, part: Part, answer: Verdicts, texts: list[str]) -> Verdicts | None:
-        """Put in the verdicts of one part, copying them; return all of them once the last is in."""
-        verdicts = self._verdicts
+        """Put in the verdicts of one part; return all of them once the last is in."""
+        verdicts, rows = self._verdicts, part.rows
+        if part.size == len(self.ticks) and isinstance(rows, slice):
+            return answer.with_reasons(self.declaration, texts)
         if verdicts is None:
             verdicts = self._verdicts = Verdicts.blank(len(self.ticks), self.declaration)
-        rows = part.rows
         for name in ("status", "rule", "reason", "observed", "limit"):
             getattr(verdicts, name)[rows] = getattr(answer, name)
         if len(verdicts.enrichments):

@@ -325,7 +325,7 @@ class PoolRunner:
             self._books.counters.timeouts += 1
             self._books.trip(rule, code, "an await was cut off at the deadline", part.ticks)
             self._prober.wake()
-        answer = worker.slots.answer(slot, part.size)
+        answer = worker.slots.take_answer(slot, part.size)
         self._finish(part, answer, verdict.texts)
         worker.slots.free.append(slot)
         self._dispatch(lane)

@@ -48,6 +48,8 @@ class Work:
     """Rules to be called for one instrument at a time: one of them hung or died on this batch."""
     only: int = 0
     """Call this rule alone (a probe); 0: all."""
+    verdicts: Verdicts | None = None
+    """Where to write what is said, whatever stands there; None: in memory of its own."""
 
 
 def message_of(error: BaseException) -> str:
@@ -105,7 +107,10 @@ class Run:
         """The ticks that still stand."""
         self.rows: NDArray[np.intp] | None = None
         """Their row numbers; None: all of them."""
-        self.verdicts = Verdicts.blank(len(work.ticks), declaration)
+        if work.verdicts is None:
+            self.verdicts = Verdicts.blank(len(work.ticks), declaration)
+        else:
+            self.verdicts = work.verdicts.cleared(declaration)
         self.late: list[tuple[int, int]] = []
         """Awaits cut off at the deadline: (rule, instrument code)."""
         self._rules = len(declaration.rules)

@@ -97,11 +97,18 @@ class Slots:
         return bool(self.words[FLAGS + slot])
 
     def answer(self, slot: int, rows: int) -> Verdicts:
-        """Return the verdicts in a slot, to be written or read in place."""
+        """Return the verdicts in a slot, to be written in place."""
+        return self._verdicts(self._memory, self._first + slot * self._slot_bytes + self._in_bytes, rows)
+
+    def take_answer(self, slot: int, rows: int) -> Verdicts:
+        """Return a copy of the verdicts in a slot: one `memcpy` for all columns."""
         at = self._first + slot * self._slot_bytes + self._in_bytes
+        return self._verdicts(bytearray(self._bytes[at : at + rows * (_OUT_BYTES + 8 * self._enrichments)]), 0, rows)
+
+    def _verdicts(self, memory: mmap.mmap | bytearray, at: int, rows: int) -> Verdicts:
         columns: list[NDArray[Any]] = []
         for dtype, width in (("f8", 1), ("f8", 1), ("f8", self._enrichments), ("u4", 1), ("u2", 1), ("u1", 1)):
-            columns.append(np.frombuffer(self._memory, dtype, rows * width, at))
+            columns.append(np.frombuffer(memory, dtype, rows * width, at))
             at += columns[-1].nbytes
         observed, limit, enrichments, reason, rule, status = columns
         enrichments = enrichments.reshape(self._enrichments, rows)

@@ -48,6 +48,21 @@ class Verdicts:
         """Return the reason of one row, None where there is none."""
         return self.reasons[self.reason[row]] or None
 
+    def cleared(self, declaration: Declaration) -> Verdicts:
+        """Return these verdicts, all VALID, as `blank` ones are."""
+        self.status[:] = VALID
+        self.rule[:] = 0
+        self.reason[:] = 0
+        for column in (self.observed, self.limit, self.enrichments):
+            column[...] = np.nan
+        return self.with_reasons(declaration, [])
+
+    def with_reasons(self, declaration: Declaration, texts: list[str]) -> Verdicts:
+        """Return these verdicts with the declared reasons and the free texts that they are numbered by."""
+        reasons = declaration.reasons()
+        self.reasons, self.is_text = reasons + texts, [False] * len(reasons) + [True] * len(texts)
+        return self
+
     @classmethod
     def blank(cls, rows: int, declaration: Declaration | None) -> Verdicts:
         """Return verdicts that call every row VALID, to be filled in."""

@@ -98,15 +98,16 @@ class _Worker:
             message.blocked,
             message.isolate,
             message.only,
+            slots.answer(message.slot, message.rows),
         )
         if judge.asynchronous:
-            task = self._loop.create_task(self._judge_async(judge, work, message.slot))
+            task = self._loop.create_task(self._judge_async(judge, work))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             if not self._beating:
                 self._beat()
         else:
-            self._answer(judge.judge_now(work), message.slot)
+            self._answer(judge.judge_now(work))
 
     def _set_up(self, setup: Setup) -> None:
         declaration = self._rule_set.declaration()
@@ -119,15 +120,11 @@ class _Worker:
             notes=Notes(self._slots.words, len(declaration.rules)),
         )
 
-    async def _judge_async(self, judge: Judge, work: Work, slot: int) -> None:
-        self._answer(await judge.judge(work), slot)
+    async def _judge_async(self, judge: Judge, work: Work) -> None:
+        self._answer(await judge.judge(work))
 
-    def _answer(self, run: Run, slot: int) -> None:
-        assert self._slots is not None
+    def _answer(self, run: Run) -> None:
         verdicts = run.finish()
-        out = self._slots.answer(slot, len(verdicts))
-        for name in ("status", "rule", "reason", "observed", "limit", "enrichments"):
-            getattr(out, name)[...] = getattr(verdicts, name)
         texts = [text for text, free in zip(verdicts.reasons, verdicts.is_text, strict=True) if free]
         self.messages.send(Verdict(run.task, texts, run.late))
 
