@@ -20,8 +20,9 @@ const COST_BOUNDS_S: (f64, f64) = (3e-6, 100e-6);
 const COST_WEIGHT: f64 = 0.02;
 /// Fewest clients with news that a measurement says something about.
 const COST_FRAMES: usize = 50;
-/// Share of a core that frames may take before the cycle grows.
-const SHARE: f64 = 0.75;
+/// Share of a core that frames may take before the cycle grows. At 0.75 a cycle of 5,000 clients with subscriptions of
+/// their own stood at 7 ms or at 40, as it happened: a longer one finds more of them with news, and needs to be longer.
+const SHARE: f64 = 0.9;
 /// Most that clients who don't keep up can widen the cycle.
 const MOST_STRETCH: f64 = 8.0;
 /// What is left of the widening after a cycle in which they did. On cores shared with broker and rules a scheduler's
@@ -152,10 +153,10 @@ mod tests {
     #[test]
     fn cycle_follows_the_clients_that_have_news() {
         let mut pace = Pace::new(5 * MS);
-        run(&mut pace, 2, Cycle { clients: 500, with_news: 500, cpu: Duration::from_micros(4_500), crowded: false });
+        run(&mut pace, 2, Cycle { clients: 600, with_news: 600, cpu: Duration::from_micros(5_400), crowded: false });
         assert_eq!(pace.cycle(), Duration::from_micros(6_000));
-        assert_eq!(pace.cohorts(), 8);
-        run(&mut pace, 1, Cycle { clients: 500, with_news: 10, ..Cycle::default() });
+        assert_eq!(pace.cohorts(), 10);
+        run(&mut pace, 1, Cycle { clients: 600, with_news: 10, ..Cycle::default() });
         assert_eq!(pace.cycle(), 5 * MS);
     }
 
@@ -163,7 +164,7 @@ mod tests {
     fn cycle_follows_what_a_frame_costs() {
         let mut pace = Pace::new(5 * MS);
         run(&mut pace, 1_000, Cycle { clients: 500, with_news: 500, cpu: 9 * MS, crowded: false });
-        assert!((pace.cycle().as_secs_f64() - 0.012).abs() < 1e-4, "{:?}", pace.cycle());
+        assert!((pace.cycle().as_secs_f64() - 0.010).abs() < 1e-4, "{:?}", pace.cycle());
         run(&mut pace, 1_000, Cycle { clients: 500, with_news: 500, cpu: Duration::ZERO, crowded: false });
         assert_eq!(pace.cycle(), 5 * MS);
     }
@@ -199,13 +200,13 @@ mod tests {
         };
         run(&mut pace, 1, like(1_700));
         let cohorts = pace.cohorts();
-        assert_eq!(cohorts, 40);
+        assert_eq!(cohorts, 34);
         for with_news in [1_600, 1_750, 1_500, 1_700] {
             run(&mut pace, 1, like(with_news));
             assert_eq!(pace.cohorts(), cohorts);
         }
         run(&mut pace, 1, like(900));
-        assert_eq!(pace.cohorts(), 21);
+        assert_eq!(pace.cohorts(), 20);
     }
 
     #[test]
