@@ -59,6 +59,8 @@ WORDS = {
 }
 RATES = {"many": (1_000, 10_000, 50_000, 100_000, 200_000), "single": (1_000, 5_000, 20_000, 50_000)}
 RATE_S, LATENCY_S = 5.0, 8.0
+TAPE_BYTES = 64 * 2**20
+"""So small that a measurement is mostly past its first lap, as a tape is after minutes: fresh pages are zeroed once."""
 RESULTS = HERE / "results" / "queue_path.md"
 EMPTY = """# The whole path of a queue
 
@@ -260,6 +262,7 @@ class Bench:
             output = "json" if form == "single" else "proto-batch"
             urls = (f"kafka://{address}/{source}?group={source}{options}", f"kafka://{address}/{sink}?format={output}")
             flags = ("--rules", "benchrules:rules", "--run-dir", str(self.folder / source), "--grpc-port", "0")
+            flags += ("--set", f"tape.bytes={TAPE_BYTES}")
             return [sys.executable, "-m", "tickcast", "process", "--source", urls[0], "--sink", urls[1], *flags]
         python = quix_python() if who == "quix" else sys.executable
         return [python, str(HERE / "queue_contenders.py"), who, address, source, sink, form, str(self.protos)]
