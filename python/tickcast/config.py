@@ -240,7 +240,7 @@ class Judge(Section, frozen=True):
     """Async per-tick rules under way at once within a batch."""
     batch_rows: Annotated[int, whole(1, 65_535)] = 4_096
     """Most ticks handed to the rules in one batch."""
-    gather_ms: Annotated[int, whole(0, 1_000)] = 2
+    gather_ms: Annotated[int, whole(0, 1_000)] = 3
     """Least time from one batch to the next while ticks keep coming, milliseconds; a lone tick never waits."""
     in_flight: Annotated[int, whole(1, 1_024)] = 8
     """Batches handed to the rules and not yet judged."""
