@@ -4,6 +4,7 @@ import asyncio
 import csv
 import gzip
 import json
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,27 @@ async def test_a_tick_is_judged_and_seen(stream, tmp_path, workers):
         assert why["rule"] == "near_vwap"
         await until(lambda: len(kept.read_bytes().splitlines()) == 6, "six lines in the sink")
     assert [json.loads(line) for line in kept.read_text().splitlines()] == [follower.trades[s] for s in range(1, 7)]
+
+
+async def test_metrics_of_the_processor_count_what_it_judged(stream, tmp_path):
+    (tmp_path / "desk.py").write_text(RULES)
+    with Served(tmp_path, "--source", stream.source, "--rules", "desk:rules") as served:
+        await stream.publish(20, instrument="AAPL", price=100.0)
+        await stream.publish(5, instrument="NOPE", price=10.0)
+        await stream.publish(5, instrument="AAPL", price=20_000.0)
+        await until(lambda: served.board()["counters"]["ticks"] == 30, "thirty ticks")
+
+        def figures():
+            with urllib.request.urlopen(f"http://{served.address}/metrics", timeout=5) as answer:
+                lines = answer.read().decode().splitlines()
+            return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+        await until(lambda: figures()["tickcast_ticks_total"] == 30, "thirty ticks in the metrics")
+        shown = figures()
+        assert shown['tickcast_trades_total{status="valid"}'] == 20
+        assert shown['tickcast_trades_total{status="invalid"}'] == 10
+        assert shown["tickcast_judging_seconds_count"] >= 1
+        assert shown['tickcast_judging_seconds_bucket{le="+Inf"}'] == shown["tickcast_judging_seconds_count"]
 
 
 @pytest.fixture(scope="session")
