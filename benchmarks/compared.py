@@ -12,8 +12,8 @@ Run = dict[str, Any]
 
 CAVEATS = """
 - One run, {seconds:g} s a point{median}: read factors, not digits. The cores are virtual; loopback; no TLS.
-- Server, nats-server and load client share the cores; nothing is pinned but tickcast's gateway, which by default keeps
-  to one of them (`web.pin`). A server with several threads (Go) uses
+- Server, nats-server and load client share the cores; nothing is pinned but tickcast's gateway, which keeps to
+  one of them (`web.pin=true`). A server with several threads (Go) uses
   both cores, Python and Node.js one each process; CPU-s per million deliveries shows what it costs.
 - Ticks come from core NATS, one a message. CPU time and memory are those of the server's own processes; for NATS itself
   they include taking the ticks in.
