@@ -76,15 +76,20 @@ async def test_metrics_of_the_processor_count_what_it_judged(stream, tmp_path):
         await stream.publish(20, instrument="AAPL", price=100.0)
         await stream.publish(5, instrument="NOPE", price=10.0)
         await stream.publish(5, instrument="AAPL", price=20_000.0)
-        await until(lambda: served.board()["counters"]["ticks"] == 30, "thirty ticks")
 
         def figures():
             with urllib.request.urlopen(f"http://{served.address}/metrics", timeout=5) as answer:
                 lines = answer.read().decode().splitlines()
             return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
-        await until(lambda: figures()["tickcast_ticks_total"] == 30, "thirty ticks in the metrics")
+        def counted():
+            shown = figures()
+            trades = [shown.get(f'tickcast_trades_total{{status="{status}"}}', 0) for status in ("valid", "invalid")]
+            return sum(trades) == 30
+
+        await until(counted, "thirty trades in the metrics")
         shown = figures()
+        assert shown["tickcast_ticks_total"] == 30
         assert shown['tickcast_trades_total{status="valid"}'] == 20
         assert shown['tickcast_trades_total{status="invalid"}'] == 10
         assert shown["tickcast_judging_seconds_count"] >= 1

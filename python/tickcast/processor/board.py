@@ -103,11 +103,11 @@ class Board:
         metrics.stamped.inc(new["stamped"])
         metrics.undecodable.inc(new["undecodable"])
         metrics.lost.inc(new["lost"])
-        for status in ("unknown", "valid", "invalid"):
-            metrics.trades.labels(status).inc(new[status])
         for seconds in self.judging_s:
             metrics.judging.observe(seconds)
         self.judging_s.clear()
+        for status in ("unknown", "valid", "invalid"):
+            metrics.trades.labels(status).inc(new[status])
 
     def _count_lags(self, lags: Sequence[Lag]) -> None:
         """Bring the lags up to date; of partitions that are not read here any more nothing is known."""
