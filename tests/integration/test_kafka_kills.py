@@ -31,6 +31,7 @@ class Group:
     def __init__(self, programs: Programs, folder: Path, source: str, sink: str) -> None:
         self._programs, self._folder, self._source, self._sink = programs, folder, source, sink
         self.members: dict[int, Program] = {}
+        self._killed: list[tuple[int, Program]] = []
 
     def start(self, number: int) -> None:
         self.members[number] = self._programs.tickcast(
@@ -49,7 +50,9 @@ class Group:
         )
 
     def kill(self, number: int) -> None:
-        self.members.pop(number).kill()
+        program = self.members.pop(number)
+        program.kill()
+        self._killed.append((number, program))
 
     def stop(self, number: int) -> None:
         program = self.members.pop(number)
@@ -61,14 +64,15 @@ class Group:
             self.stop(number)
 
     def words(self) -> str:
-        """What the members have said last."""
+        """What the members have said, those that were killed first."""
         told = []
+        for number, program in self._killed:
+            told += [f"-- {number}, killed", *program.errors[-20:]]
         for number, program in self.members.items():
             tape = TapeReader.open(self._folder / f"p{number}")
             board = json.loads(tape.board() or b"{}")
             told += [f"-- {number}, head {tape.head}, {board.get('source')} {board.get('sinks')}"]
-            told += [line for line in program.errors if "tickcast#" not in line][-15:]
-            told += [line for line in program.errors if "tickcast#" in line][-8:]  # librdkafka's own
+            told += program.errors[-40:]
         return "\n".join(told)
 
 
