@@ -61,8 +61,8 @@ class Batch:
     def messages(self) -> int:
         """Number of messages that it was decoded from, the undecodable ones included."""
     @property
-    def last_position(self) -> _Position | None:
-        """Stream, partition, offset and index of the last message: reading goes on right behind it."""
+    def last_positions(self) -> list[_Position]:
+        """Stream, partition, offset and index of each partition's last message: reading goes on right behind it."""
     @property
     def has_undecodable(self) -> bool:
         """Whether anything could not be decoded."""
@@ -130,14 +130,13 @@ class Decoder:
     def __new__(
         cls, *, format: str | None = None, volume_scale: int = 1, volume_scales: dict[str, int] | None = None
     ) -> Decoder: ...
-    def decode(self, inboxes: list[Inbox], *, stream: int, partition: int, silent: bool = False) -> Batch:
-        """Decode messages of one partition, in order.
+    def decode(self, partitions: list[tuple[int, list[Inbox]]], *, stream: int, silent: bool = False) -> Batch:
+        """Decode messages of some partitions, those of each in order.
 
         Args:
-            inboxes: The messages. Those without a payload are tombstones, which are no ticks; the headers
-                ``tickcast-format`` and ``traceparent`` count.
+            partitions: Each partition once, with its messages. Those without a payload are tombstones, which are no
+                ticks; the headers ``tickcast-format`` and ``traceparent`` count.
             stream: Stream of the positions.
-            partition: Partition of the positions.
             silent: They only fill the windows: their trades are elsewhere already.
         """
 
@@ -310,8 +309,8 @@ class Judged:
     def counts(self) -> tuple[int, int, int]:
         """How many are UNKNOWN, VALID, INVALID."""
     @property
-    def last_position(self) -> _Position | None:
-        """Position of the last message."""
+    def last_positions(self) -> list[_Position]:
+        """Position of the last message of each partition."""
     @property
     def silent(self) -> bool:
         """Whether they only fill the windows: they are elsewhere already."""

@@ -1,5 +1,6 @@
 """``kafka://`` against a real broker: formats, order, headers, oddities of topics, taking up after an end."""
 
+import asyncio
 import base64
 import json
 import time
@@ -14,7 +15,9 @@ from fixtures.kafka import KafkaServer
 from fixtures.processes import Programs, wait_until
 from fixtures.topics import Publisher, Topic, as_batch, as_json, as_proto, make_ticks, trade_of
 from tickcast._core import TapeReader
+from tickcast.config import Config
 from tickcast.gateway import metrics
+from tickcast.sources import open_source
 
 pytestmark = pytest.mark.kafka
 
@@ -301,3 +304,30 @@ def test_the_lag_of_each_partition_is_told_and_falls_to_nothing(
     wait_until(lambda: lags() == dict.fromkeys(names, 0), "no lag", 60)
     assert 'tickcast_source_lag{partition="lag/1"} 0.0' in metrics.render(run_dir / "metrics").decode()
     assert program.end() == 0
+
+
+async def test_what_waits_of_several_partitions_comes_in_one_batch(kafka_server: KafkaServer, tmp_path: Path) -> None:
+    kafka_server.create_topic("together", 4)
+    config = Config(source=f"kafka://{kafka_server.address}/together?group=t", run_dir=str(tmp_path))
+    source = open_source(config, 0)
+    publisher, offsets = Publisher(kafka_server.address, "together"), dict.fromkeys(range(4), 0)
+    await source.open([])
+    try:
+        async with asyncio.timeout(60):
+            together, published, came = 0, 0, 0
+            # A partition's first messages come by themselves: its windows begin anew.
+            while together < 4 or came < published:
+                if came == published:
+                    for number, tick in enumerate(make_ticks(200)):
+                        publisher.send(as_proto(tick), key=str(number))
+                    await asyncio.to_thread(publisher.flush)
+                    published += 200
+                batch = await source.next(4096)
+                came += batch.rows
+                for _, partition, offset, _ in batch.last_positions:
+                    assert offset >= offsets[partition]
+                    offsets[partition] = offset + 1
+                together = max(together, len(batch.last_positions))
+        assert sum(offsets.values()) == published
+    finally:
+        await source.close()

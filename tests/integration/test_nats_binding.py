@@ -61,7 +61,7 @@ async def test_batches_come_through_the_descriptor(nats_server):
     assert sum(batch.rows for batch in batches) == 500
     assert all(batch.undecodable == [] for batch in batches)
     stream, sequence, decided = source.started
-    assert batches[-1].last_position == (stream, 0, 500, 65_535)
+    assert batches[-1].last_positions == [(stream, 0, 500, 65_535)]
     assert (sequence, decided) == (1, "all")
     assert source.meters()["messages"] == 500
     sender.flush()
@@ -97,8 +97,8 @@ async def test_a_killed_server_is_waited_for_and_nothing_is_missing_or_doubled(n
     sender.flush(PATIENCE_S)
     assert sender.published()["confirmed"] == total
     assert sum(batch.rows for batch in batches) == total
-    assert [batch.last_position for batch in batches] == sorted(batch.last_position for batch in batches)
-    assert batches[-1].last_position[2] == total
+    assert [batch.last_positions for batch in batches] == sorted(batch.last_positions for batch in batches)
+    assert batches[-1].last_positions[0][2] == total
     assert (source.lost, source.meters()["lost_at_most"]) == (0, 0)
     source.close()
     sender.close()
@@ -116,7 +116,7 @@ async def test_a_hung_server_is_noticed_and_read_on_from_when_it_wakes(nats_serv
     nats_server.resume()
     sender.publish(payloads(10, 20), message_ids=[f"m{n}" for n in range(10, 20)])
     (batch,) = await pull(source, 10)
-    assert batch.last_position[2] == 20
+    assert batch.last_positions[0][2] == 20
     source.close()
     sender.close()
 
@@ -158,7 +158,7 @@ async def test_core_nats_comes_with_a_random_stream_and_a_counter(nats_server):
     other = NatsSource(nats_server.url, "ticks")
     live(other)
     sender.publish(payloads(0, 1)[0], headers={"tickcast-format": "json"})
-    assert (await pull(other, 1))[0].last_position[0] != position[0]
+    assert (await pull(other, 1))[0].last_positions[0][0] != position[0]
     assert source.lost == 0
     for closing in (source, other, sender):
         closing.close()

@@ -125,7 +125,7 @@ def test_another_tape_remembers_nothing(start):
 
 def test_positions_of_an_earlier_time_as_owner_are_forgotten():
     progress = Progress(3, [(7, 0, 8, 0), (7, 1, 4, 0)])
-    progress.note(5, (7, 0, 9, 0))
+    progress.note(5, [(7, 0, 9, 0)])
     progress.note_horizons([(7, 0, 9, 2), (7, 1, 4, 1)])
     progress.forget(*P)
     assert progress.until(10) == [(7, 1, 4, 0)]

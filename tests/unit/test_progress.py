@@ -15,7 +15,7 @@ def test_the_newest_position_of_each_partition_is_reached_once(steps: list, conf
         offsets[partition] = offsets.get(partition, 0) + step
         position = (*partition, offsets[partition], 65_535)
         noted.append((sequence, position))
-        progress.note(sequence, position)
+        progress.note(sequence, [position])
     expected = {position[:2]: position for sequence, position in noted if sequence <= confirmed}
     assert set(progress.until(confirmed)) == set(expected.values())
     assert set(progress.reached(confirmed)) == set(expected.values())

@@ -75,12 +75,19 @@ impl Horizons {
 
     /// Notes a batch whose rows `passed` have entered the windows of instruments with these codes.
     pub fn note(&mut self, ticks: &TickBatch, origin: &Origin, passed: &[u32], codes: &[i32]) {
-        let (Some(&first), Some(&last)) = (origin.offset.first(), origin.offset.last()) else { return };
-        let newest = passed.iter().map(|&row| ticks.timestamp_ns[row as usize]).max();
-        self.enter(origin.stream, origin.partition, first..=last, newest);
-        let home = self.index(origin.stream, origin.partition) as u32;
-        for &code in codes {
-            self.settle_down(code as usize, home);
+        let mut rest = passed.iter().zip(codes).peekable();
+        for (partition, messages) in origin.parts() {
+            let home = self.index(origin.stream, partition) as u32;
+            let mut newest_ns = None;
+            // Rows are in the order of the messages.
+            while let Some((&row, &code)) =
+                rest.next_if(|&(&row, _)| (ticks.message[row as usize] as usize) < messages.end)
+            {
+                newest_ns = newest_ns.max(Some(ticks.timestamp_ns[row as usize]));
+                self.settle_down(code as usize, home);
+            }
+            let offsets = origin.offset[messages.start]..=origin.offset[messages.end - 1];
+            self.enter(origin.stream, partition, offsets, newest_ns);
         }
     }
 

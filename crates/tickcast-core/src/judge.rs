@@ -520,10 +520,10 @@ impl Judged {
         self.verdict.iter().filter(|v| v.status == status).count()
     }
 
-    /// Position of the last message of the batch, if it had any: what the tape remembers with these trades.
+    /// Position of the last message of each partition of the batch: what the tape remembers with these trades.
     ///
-    /// Its index is the largest possible, since the whole message has been judged.
-    pub fn last_position(&self) -> Option<Position> {
+    /// Their index is the largest possible, since the whole message has been judged.
+    pub fn last_positions(&self) -> Vec<Position> {
         self.pending.origin.last()
     }
 

@@ -1,5 +1,7 @@
 //! Where a tick stood upstream, and the trade id read off it (design: identity and order).
 
+use std::ops::Range;
+
 /// Position of a tick upstream: stream, partition, offset, index within the message.
 ///
 /// Ordered within one (stream, partition) as the source orders its ticks.
@@ -90,8 +92,8 @@ impl TradeId {
 pub struct Origin {
     /// Stream of all of them ([`Position::stream`]).
     pub stream: u32,
-    /// Partition of all of them.
-    pub partition: u16,
+    /// Partitions, each with the number of its first message.
+    parts: Vec<(u32, u16)>,
     /// Kafka offset, JetStream stream sequence, row of the file, or a counter.
     pub offset: Vec<u64>,
     /// When the message arrived here, ns since the Unix epoch.
@@ -105,9 +107,20 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Returns an origin without messages.
+    /// Returns an origin without messages; those to come are of this partition.
     pub fn new(stream: u32, partition: u16) -> Self {
-        Origin { stream, partition, ..Origin::default() }
+        Origin { stream, parts: vec![(0, partition)], ..Origin::default() }
+    }
+
+    /// Says of which partition the messages to come are; those of one are not parted by those of others.
+    #[inline]
+    pub fn begin(&mut self, partition: u16) {
+        if self.parts.last().is_some_and(|&(_, last)| last == partition) {
+            return;
+        }
+        let first = self.offset.len() as u32;
+        self.parts.retain(|&(at, _)| at < first);
+        self.parts.push((first, partition));
     }
 
     /// Adds a message.
@@ -117,24 +130,65 @@ impl Origin {
         self.broker_ns.push(broker_ns);
     }
 
+    /// Returns the partition of message `message`.
+    #[inline]
+    pub fn partition(&self, message: usize) -> u16 {
+        match self.parts.as_slice() {
+            [] => 0,
+            [(_, only)] => *only,
+            parts => parts[parts.partition_point(|&(first, _)| first as usize <= message).saturating_sub(1)].1,
+        }
+    }
+
+    /// Returns the partitions, each with the numbers of its messages; those without any are left out.
+    pub fn parts(&self) -> impl Iterator<Item = (u16, Range<usize>)> {
+        let ends = self.parts.iter().skip(1).map(|&(first, _)| first as usize).chain([self.offset.len()]);
+        let parts = self.parts.iter().zip(ends).map(|(&(first, partition), end)| (partition, first as usize..end));
+        parts.filter(|(_, messages)| !messages.is_empty())
+    }
+
     /// Returns the position of a tick of message `message`.
     pub fn position(&self, message: usize, index: u16) -> Position {
         let offset = self.offset.get(message).copied().unwrap_or_default();
-        Position { stream: self.stream, partition: self.partition, offset, index }
+        Position { stream: self.stream, partition: self.partition(message), offset, index }
     }
 
-    /// Returns the position just behind which reading goes on once all messages are judged, if there are any.
+    /// Returns the positions just behind which reading goes on once all messages are judged, one for each partition.
     ///
-    /// Its index is the largest there is: the whole message has been judged.
-    pub fn last(&self) -> Option<Position> {
-        let offset = *self.offset.last()?;
-        Some(Position { stream: self.stream, partition: self.partition, offset, index: u16::MAX })
+    /// Their index is the largest there is: the whole message has been judged.
+    pub fn last(&self) -> Vec<Position> {
+        self.parts().map(|(_, messages)| self.position(messages.end - 1, u16::MAX)).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn each_message_is_of_the_partition_that_was_begun_last(sizes in prop::collection::vec(0usize..4, 1..8)) {
+            let mut origin = Origin::new(7, 0);
+            let mut expected = Vec::new();
+            for (partition, &messages) in (0u16..).zip(&sizes) {
+                if partition > 0 {
+                    origin.begin(partition);
+                }
+                for _ in 0..messages {
+                    let offset = expected.len() as u64 * 3;
+                    origin.push(offset, 1, 2);
+                    expected.push(Position { stream: 7, partition, offset, index: 5 });
+                }
+            }
+            let found: Vec<_> = (0..expected.len()).map(|message| origin.position(message, 5)).collect();
+            prop_assert_eq!(&found, &expected);
+            let of = |partition: u16| expected.iter().rfind(|p| p.partition == partition);
+            let last: Vec<_> = (0u16..8).filter_map(of).map(|p| Position { index: u16::MAX, ..*p }).collect();
+            prop_assert_eq!(origin.last(), last);
+            prop_assert_eq!(origin.parts().flat_map(|(_, messages)| messages).count(), expected.len());
+        }
+    }
 
     #[test]
     fn trade_id_shows_the_position_and_gives_it_back() {

@@ -35,7 +35,7 @@ impl Batch {
 
     /// Whether `next` may follow in the same batch.
     pub(crate) fn takes(&self, next: &Batch) -> bool {
-        let of = |origin: &Origin| (origin.stream, origin.partition, origin.silent);
+        let of = |origin: &Origin| (origin.stream, origin.silent);
         of(&self.origin) == of(&next.origin)
     }
 

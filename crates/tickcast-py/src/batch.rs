@@ -19,7 +19,7 @@ pub struct Batch {
     traceparents: Vec<(String, String)>,
     rows: usize,
     messages: usize,
-    last: Option<PositionTuple>,
+    last: Vec<PositionTuple>,
 }
 
 /// What a batch is judged by: its ticks, those among them that only stand for something undecodable, their origin.
@@ -45,7 +45,7 @@ impl Batch {
         Batch {
             rows: ticks.len(),
             messages: origin.offset.len(),
-            last: origin.last().map(|p| (p.stream, p.partition, p.offset, p.index)),
+            last: origin.last().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect(),
             undecodable,
             letters: Vec::new(),
             silent: origin.silent,
@@ -60,7 +60,7 @@ impl Batch {
         Batch {
             rows: ticks.len(),
             messages: origin.offset.len(),
-            last: origin.last().map(|p| (p.stream, p.partition, p.offset, p.index)),
+            last: origin.last().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect(),
             undecodable: Vec::new(),
             letters: Vec::new(),
             silent: origin.silent,
@@ -111,10 +111,10 @@ impl Batch {
         self.messages
     }
 
-    /// Position of its last message.
+    /// Position of the last message of each of its partitions.
     #[getter]
-    fn last_position(&self) -> Option<PositionTuple> {
-        self.last
+    fn last_positions(&self) -> Vec<PositionTuple> {
+        self.last.clone()
     }
 
     /// Whether anything could not be decoded.

@@ -290,10 +290,10 @@ impl PyJudged {
         (self.0.count(Status::Unknown), self.0.count(Status::Valid), self.0.count(Status::Invalid))
     }
 
-    /// Position of the last message.
+    /// Position of the last message of each partition.
     #[getter]
-    fn last_position(&self) -> Option<PositionTuple> {
-        self.0.last_position().map(|p| (p.stream, p.partition, p.offset, p.index))
+    fn last_positions(&self) -> Vec<PositionTuple> {
+        self.0.last_positions().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect()
     }
 
     /// Whether these trades are elsewhere already: they only fill the windows.

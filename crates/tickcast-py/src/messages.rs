@@ -33,20 +33,23 @@ impl Decoder {
         Ok(Decoder { format: format.map(format_of).transpose()?, options })
     }
 
-    /// Decodes messages of one partition, in order.
-    #[pyo3(signature = (inboxes, *, stream, partition, silent=false))]
+    /// Decodes messages of some partitions, those of each in order.
+    #[pyo3(signature = (partitions, *, stream, silent=false))]
     fn decode(
         &self,
         py: Python<'_>,
-        inboxes: Vec<Bound<'_, PyInbox>>,
+        partitions: Vec<(u16, Vec<Bound<'_, PyInbox>>)>,
         stream: u32,
-        partition: u16,
         silent: bool,
     ) -> PyResult<Batch> {
-        let parts: Vec<&PyInbox> = inboxes.iter().map(Bound::get).collect();
+        let parts = partitions.iter().flat_map(|(partition, inboxes)| inboxes.iter().map(|i| (*partition, i.get())));
+        let parts: Vec<(u16, &PyInbox)> = parts.collect();
         let (decoded, origin, letters) = py.detach(|| {
-            let messages: Vec<(&Inbox, usize)> = parts.iter().flat_map(|part| part.messages()).collect();
-            let (decoded, origin) = self.decode_messages(&messages, stream, partition, silent);
+            let mut messages: Vec<(u16, &Inbox, usize)> = Vec::new();
+            for &(partition, part) in &parts {
+                messages.extend(part.messages().map(|(inbox, at)| (partition, inbox, at)));
+            }
+            let (decoded, origin) = self.decode_messages(&messages, stream, silent);
             let letter = |u: &Undecodable| Letter::of(messages[u.message as usize]);
             let letters = decoded.undecodable.iter().map(letter).collect();
             (decoded, origin, letters)
@@ -56,18 +59,13 @@ impl Decoder {
 }
 
 impl Decoder {
-    fn decode_messages(
-        &self,
-        messages: &[(&Inbox, usize)],
-        stream: u32,
-        partition: u16,
-        silent: bool,
-    ) -> (Decoded, Origin) {
+    fn decode_messages(&self, messages: &[(u16, &Inbox, usize)], stream: u32, silent: bool) -> (Decoded, Origin) {
         let arrival_ns = now_ns();
-        let mut origin = Origin::new(stream, partition);
+        let mut origin = Origin::new(stream, messages.first().map_or(0, |message| message.0));
         origin.silent = silent;
         let mut payloads: Vec<(u32, Option<Format>, &[u8])> = Vec::with_capacity(messages.len());
-        for (number, &(inbox, at)) in (0u32..).zip(messages) {
+        for (number, &(partition, inbox, at)) in (0u32..).zip(messages) {
+            origin.begin(partition);
             let broker_ns = inbox.broker_ms(at).max(0).saturating_mul(1_000_000);
             origin.push(inbox.offset(at), arrival_ns, broker_ns);
             // Without a payload it is a tombstone: says that a key is gone, and is no tick.
@@ -98,7 +96,7 @@ pub struct Letter {
 }
 
 impl Letter {
-    fn of((inbox, at): (&Inbox, usize)) -> Self {
+    fn of((_, inbox, at): (u16, &Inbox, usize)) -> Self {
         let header = |(name, value): (&[u8], Option<&[u8]>)| {
             (String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec))
         };

@@ -191,8 +191,7 @@ impl JetStreamSource {
         let batch = py.detach(|| self.0.poll(max_rows)).map_err(to_py)?;
         Ok(batch.map(|batch| {
             let (messages, arrival_ns) = (batch.origin.offset.len(), batch.origin.arrival_ns.first().copied());
-            let positions = batch.origin.last().into_iter().collect();
-            TopicTrades::new(Arrived::new(batch.trades, positions, arrival_ns.unwrap_or(0)), messages)
+            TopicTrades::new(Arrived::new(batch.trades, batch.origin.last(), arrival_ns.unwrap_or(0)), messages)
         }))
     }
 

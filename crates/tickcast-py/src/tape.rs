@@ -98,14 +98,14 @@ impl PyTapeWriter {
         self.with(|w| Ok(w.positions().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect()))
     }
 
-    /// Appends trades, and with `positioned` the position behind them; returns (first, last) sequence.
+    /// Appends trades, and with `positioned` the positions behind them; returns (first, last) sequence.
     ///
     /// None: a holding cursor has yet to confirm what would be overwritten; nothing was written, try again.
     fn append(&self, py: Python<'_>, judged: &PyJudged, positioned: bool) -> PyResult<Option<(u64, u64)>> {
         py.detach(|| {
             self.with(|writer| {
-                let position = judged.0.last_position().filter(|_| positioned);
-                match writer.append(judged.0.entries(), position.as_slice()) {
+                let positions = if positioned { judged.0.last_positions() } else { Vec::new() };
+                match writer.append(judged.0.entries(), &positions) {
                     Ok(range) => Ok(Some((*range.start(), *range.end()))),
                     Err(_) if writer.waits_for().is_some_and(|(_, confirmed)| confirmed < writer.head()) => Ok(None),
                     Err(error) => Err(to_py(error)),

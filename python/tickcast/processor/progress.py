@@ -24,10 +24,10 @@ class Progress:
         self._notes: deque[tuple[int, Position]] = deque((head, position) for position in positions)
         self._lowest: dict[Partition, deque[tuple[int, int]]] = {}
 
-    def note(self, sequence: int, position: Position) -> None:
-        """Learn that the tape is at `position` with `sequence`."""
+    def note(self, sequence: int, positions: Iterable[Position]) -> None:
+        """Learn that the tape is at `positions` with `sequence`."""
         with self._lock:
-            self._notes.append((sequence, position))
+            self._notes.extend((sequence, position) for position in positions)
 
     def note_horizons(self, horizons: Iterable[tuple[int, int, int, int]]) -> None:
         """Learn from where windows need each partition: (stream, partition, next offset, lowest offset)."""

@@ -254,8 +254,8 @@ class Processor:
                 await asyncio.sleep(FULL_S)
             else:
                 self._let_go()
-        if positioned and judged.last_position is not None:
-            self._progress.note(written[1], judged.last_position)
+        if positioned:
+            self._progress.note(written[1], judged.last_positions)
         unknown, valid, invalid = judged.counts
         for status, count in (("unknown", unknown), ("valid", valid), ("invalid", invalid)):
             self._board.counters[status] += count

@@ -128,34 +128,56 @@ class KafkaSource:
         self._thread.start()
 
     async def next(self, max_rows: int) -> Batch | None:
-        """Wait for messages and return those of one partition.
+        """Wait for messages and return them: of all partitions that have some, or of one whose windows are filled.
 
         Raises:
             SourceError: The brokers refuse, and trying again would not help.
         """
         while True:
             self._news.clear()
-            found = self._next_partition()
-            if found is None:
+            filled = self._filled()
+            if not filled:
                 if self._error is not None:
                     raise self._error
                 await self._news.wait()
                 continue
-            partition, shelf = found
+            partition, shelf = filled[0]
             if shelf.is_fresh:
-                if self._begin_on_tape is not None:
-                    head = await self._begin_on_tape(self._stream, partition, shelf.goes_on)
-                    self._begin(partition, shelf, head)
-                shelf.is_fresh = False
-            inboxes, silent = self._take(shelf, max_rows)
-            if inboxes:
-                batch = self._decoder.decode(inboxes, stream=self._stream, partition=partition, silent=silent)
-                if silent:
-                    await self._look_up(partition, shelf, batch, since_ms=inboxes[0].first_ms)
-                elif shelf.remembers:
-                    shelf.remembers = False
-                    self.earlier.forget(self._stream, partition)
+                await self._begin(partition, shelf)
+            if shelf.is_silent:
+                batch = await self._next_silent(partition, shelf, max_rows)
+            else:
+                batch = self._next_together(filled, max_rows)
+            if batch is not None:
                 return batch
+
+    async def _begin(self, partition: int, shelf: Shelf) -> None:
+        """Have a partition begin anew, and tell the sinks what is of its present owner."""
+        if self._begin_on_tape is not None:
+            head = await self._begin_on_tape(self._stream, partition, shelf.goes_on)
+            with self._lock:
+                if self._shelves.get(partition) is shelf:  # it has not changed hands again meanwhile
+                    self.ownership.begin(self._stream, partition, head)
+        shelf.is_fresh = False
+
+    async def _next_silent(self, partition: int, shelf: Shelf, max_rows: int) -> Batch | None:
+        """Take messages of a partition that only fill its windows."""
+        inboxes = self._take([(partition, shelf)], max_rows)
+        if not inboxes:
+            return None
+        batch = self._decoder.decode(inboxes, stream=self._stream, silent=True)
+        await self._look_up(partition, shelf, batch, since_ms=inboxes[0][1][0].first_ms)
+        return batch
+
+    def _next_together(self, filled: list[tuple[int, Shelf]], max_rows: int) -> Batch | None:
+        """Take messages whose trades go out, of all partitions that are under way: a batch costs the same for all."""
+        ready = [(partition, shelf) for partition, shelf in filled if not (shelf.is_fresh or shelf.is_silent)]
+        inboxes = self._take(ready, max_rows)
+        for partition, shelf in ready:
+            if shelf.remembers and shelf.taken >= 0:
+                shelf.remembers = False
+                self.earlier.forget(self._stream, partition)
+        return self._decoder.decode(inboxes, stream=self._stream) if inboxes else None
 
     async def _look_up(self, partition: int, shelf: Shelf, batch: Batch, *, since_ms: int) -> None:
         """See to it that the verdicts on a silent batch are known, where the topic of judged trades has them."""
@@ -260,29 +282,26 @@ class KafkaSource:
         """Name of the topic."""
         return self._url.topic
 
-    def _next_partition(self) -> tuple[int, Shelf] | None:
-        """Choose the partition whose oldest message has waited longest, as the broker's time has it."""
+    def _filled(self) -> list[tuple[int, Shelf]]:
+        """Return the partitions of which messages wait: first the one whose oldest, by broker time, waits longest."""
         with self._lock:
             filled = [(shelf.inboxes[0].first_ms, at) for at, shelf in self._shelves.items() if shelf.inboxes]
-            if not filled:
-                return None
-            partition = min(filled)[1]
-            return partition, self._shelves[partition]
+            return [(at, self._shelves[at]) for _, at in sorted(filled)]
 
-    def _begin(self, partition: int, shelf: Shelf, head: int) -> None:
-        """Tell the sinks what is of the present owner, unless the partition has changed hands again meanwhile."""
+    def _take(self, shelves: list[tuple[int, Shelf]], max_rows: int) -> list[tuple[int, list[Inbox]]]:
+        """Take messages off shelves, by partition, as many as make a batch."""
+        found = []
+        messages, size = max_rows, max_rows * BYTES_PER_ROW
         with self._lock:
-            if self._shelves.get(partition) is shelf:
-                self.ownership.begin(self._stream, partition, head)
-
-    def _take(self, shelf: Shelf, max_rows: int) -> tuple[list[Inbox], bool]:
-        """Take messages off a shelf; and whether they only fill the windows."""
-        with self._lock:
-            silent = shelf.is_silent
-            taken = shelf.take(max_rows, max_rows * BYTES_PER_ROW)
-            self._waiting -= sum(map(len, taken))
-            self._waiting_bytes -= sum(inbox.size for inbox in taken)
-        return taken, silent
+            for partition, shelf in shelves:
+                taken = shelf.take(messages, size)
+                if taken:
+                    found.append((partition, taken))
+                    count, taken_bytes = sum(map(len, taken)), sum(inbox.size for inbox in taken)
+                    messages, size = messages - count, size - taken_bytes
+                    self._waiting -= count
+                    self._waiting_bytes -= taken_bytes
+        return found
 
     # Below: the thread.
 

@@ -113,7 +113,7 @@ fn a_source_reads_on_behind_its_position() {
     let mut mine = Origin::new(stream, 0);
     mine.push(40, 0, 0);
     let other = Position { stream: stream ^ 1, partition: 0, offset: 90, index: 0 };
-    let positions = vec![other, mine.last().expect("a position")];
+    let positions = vec![other, mine.last()[0]];
     let second = open(JetStreamConfig { positions, ..config(&server, "ticks") });
     assert_eq!(read(&second, 60), numbered(41..=100));
     let started = second.started().expect("started");
