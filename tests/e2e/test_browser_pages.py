@@ -130,6 +130,7 @@ async def test_on_a_phone_a_trade_has_its_time_and_reason_and_opens_by_a_tap(ser
     await open_page(phone, served.address)
     await phone.get_by_role("radio", name="Invalid").tap()
     await phone.get_by_test_id("pause").tap()
+    await expect(phone.get_by_test_id("waiting")).to_have_text(re.compile(r"^[\d\s]+ trades wait\. Resume goes on\.$"))
     await expect(phone.get_by_test_id("trade").first).to_be_visible(timeout=30_000)
     cells = await phone.get_by_test_id("trade").first.evaluate(
         "row => [...row.cells].map(c => c.textContent.split('\\n'))"

@@ -9,6 +9,7 @@ import { type Filter, NEWEST_FIRST, NO_FILTER, Selection, type Sort, type SortKe
 import type { App } from "../app.ts";
 import { Grid, type GridColumn, type GridModel, NARROW, set } from "../parts/grid.ts";
 import { icons } from "../parts/icons.tsx";
+import { isFinger, rowHeight } from "../parts/pointer.ts";
 import {
   exportText,
   exportTitle,
@@ -372,7 +373,8 @@ export function BlotterPage({ app }: { app: App }) {
       <div class="foot">
         {paused.value ? (
           <p class="paused" data-testid="waiting">
-            <b>{formatCount(waiting)}</b> trades wait. Space goes on{waiting > 65_536 ? " at the newest 65 536" : ""}.
+            <b>{formatCount(waiting)}</b> trades wait. {isFinger() ? "Resume" : "Space"} goes on
+            {waiting > 65_536 ? " at the newest 65 536" : ""}.
           </p>
         ) : (
           <p data-testid="shown">
@@ -486,9 +488,4 @@ function copyMarked(app: App, model: Blotter): void {
     () => app.say("Copied", true),
     () => app.say("Not copied: the browser forbids it", true),
   );
-}
-
-/** Fingers need more room than a pointer. */
-export function rowHeight(): number {
-  return matchMedia("(pointer: coarse)").matches ? 38 : 28;
 }

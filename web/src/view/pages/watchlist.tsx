@@ -18,9 +18,9 @@ import type { Activity } from "../api.ts";
 import type { App } from "../app.ts";
 import { Grid, type GridColumn, type GridModel, NARROW, set } from "../parts/grid.ts";
 import { icons } from "../parts/icons.tsx";
+import { isFinger, rowHeight } from "../parts/pointer.ts";
 import { useApi } from "../parts/useApi.ts";
 import { inField } from "../shell.tsx";
-import { rowHeight } from "./blotter.tsx";
 
 /** An instrument that says nothing for so long is marked stale. */
 const STALE_MS = 30_000;
@@ -373,8 +373,8 @@ export function WatchlistPage({ app }: { app: App }) {
       <div class="grid-host watch" ref={host} data-stale={state?.link.state !== "live"} />
       <div class="foot">
         <p>
-          {matchMedia("(pointer: coarse)").matches ? "A tap" : "Enter, or a double click,"} opens the instrument. One
-          that went quiet for {STALE_MS / 1000} s is marked stale.
+          {isFinger() ? "A tap" : "Enter, or a double click,"} opens the instrument. One that went quiet for{" "}
+          {STALE_MS / 1000} s is marked stale.
         </p>
         <span class="grow" />
         {activity?.complete === false && (
