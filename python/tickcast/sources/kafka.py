@@ -15,14 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from tickcast import urls
 from tickcast._core import Batch, Decoder, EarlierVerdicts, Inbox, KafkaInlet
@@ -31,6 +24,7 @@ from tickcast.errors import SourceError
 from tickcast.kafka import Ownership, client_settings, log_stream, open_inlet, poll, why
 from tickcast.sources.base import Lag, Position, SourceState
 from tickcast.sources.fencing import end_transactions_of_the_dead
+from tickcast.sources.places import Places
 from tickcast.sources.shelf import Shelf
 from tickcast.sources.validated import ValidatedTopic
 
@@ -54,12 +48,9 @@ MOST_MESSAGES, MOST_BYTES = 65_536, 64 * 1024 * 1024
 """What may wait to be decoded; beyond it the partitions are paused, while the group goes on to be polled."""
 BYTES_PER_ROW = 40
 """No tick is much shorter: bounds the rows of a batch before it is decoded."""
-ANSWER_S = 5.0
 RETRY_S = 1.0
 LOUD = 10
 """Of so many failures in a row the first is a warning."""
-REACHES_BACK = 2
-"""How many reaches before the first message the log is read where no commit says it."""
 
 
 class KafkaSource:
@@ -90,7 +81,8 @@ class KafkaSource:
         volume_scale: int,
         scales: dict[str, int],
     ) -> None:
-        self._url, self._options, self._instance, self._reach_ns = url, options, instance, reach_ns
+        self._url, self._options, self._instance = url, options, instance
+        self._places = Places(url, options, reach_ns)
         self._decoder = Decoder(format=url.format, volume_scale=volume_scale, volume_scales=scales)
         self.ownership = Ownership(memory)
         self.earlier = EarlierVerdicts()
@@ -249,9 +241,7 @@ class KafkaSource:
     def _look(self, consumer: Consumer) -> None:
         with self._lock:
             asked = [TopicPartition(self._url.topic, partition) for partition in self._shelves]
-        for known in self._committed(consumer, asked) if asked else []:
-            if known.error is not None:
-                raise KafkaException(known.error)
+        for known in self._places.committed(consumer, asked):
             with self._lock:
                 if known.offset >= 0 and known.partition in self._shelves:
                     self.ownership.move(self._stream, known.partition, known.offset)
@@ -455,68 +445,21 @@ class KafkaSource:
         if partitions and not self.commits:
             settings = client_settings(self._url, self._options)
             end_transactions_of_the_dead(settings, self.group, self.transactional_id, partitions)
-        for known in self._committed(consumer, partitions) if partitions else []:
-            if known.error is not None:
-                raise KafkaException(known.error)
-            committed = known.offset if known.offset >= 0 else None
+        for known in self._places.committed(consumer, partitions):
+            committed = max(known.offset, 0)
             # Behind what the tape has, unless sinks may have passed over some of it when it was given up.
             goes_on = self.ownership.goes_on(self._stream, known.partition)
             on_tape = self._tape.get((self._stream, known.partition)) if goes_on else None
-            resume = max(committed or 0, on_tape + 1 if on_tape is not None else 0)
-            read_from = self._read_from(consumer, known, committed, resume)
+            resume = max(committed, on_tape + 1 if on_tape is not None else 0)
+            read_from = self._places.read_from(consumer, known, resume)
             shelves[known.partition] = Shelf(resume, lowest_read(read_from), goes_on=goes_on)
-            owned[self._stream, known.partition] = committed or 0
+            owned[self._stream, known.partition] = committed
             placed.append(TopicPartition(self._url.topic, known.partition, read_from))
         with self._lock:
             self._shelves.update(shelves)
         if owned:
             self.ownership.take(owned)
         return placed
-
-    def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Ask what the group has committed; another client, where this one gets no answer.
-
-        Seen once, in a test: a member that came right after the brokers' restart got none for as long as it asked. Why
-        is not known; another client at least finds the coordinator anew.
-        """
-        try:
-            return consumer.committed(partitions, timeout=ANSWER_S)
-        except KafkaException as error:
-            log.info("%s: %s; asked again by another client", self._shown, why(error))
-        settings = client_settings(self._url, self._options) | {"group.id": self._url.group}
-        looking = Consumer({**settings, "isolation.level": "read_committed", "enable.auto.commit": False})
-        try:
-            return looking.committed(partitions, timeout=ANSWER_S)
-        finally:
-            looking.close()
-
-    def _read_from(self, consumer: Consumer, known: TopicPartition, committed: int | None, resume: int) -> int:
-        """Return the offset from which the windows can be had as they were at `resume`."""
-        if resume == 0:
-            return OFFSET_END if self._url.start == "new" and committed is None else OFFSET_BEGINNING
-        lowest = CommitNote.read(known.metadata).lowest
-        if lowest is not None:
-            return min(lowest, resume)
-        if committed is None and self._url.start == "all":
-            # Killed before its first commit: the windows hold what there is from the beginning.
-            return OFFSET_BEGINNING
-        return self._by_broker_time(consumer, known.partition, resume)
-
-    def _by_broker_time(self, consumer: Consumer, partition: int, resume: int) -> int:
-        """Return the offset of the message two reaches before the one at `resume`."""
-        settings = client_settings(self._url, self._options) | {"group.id": f"{self._url.group}-look"}
-        looking = Consumer({**settings, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
-        try:
-            looking.assign([TopicPartition(self._url.topic, partition, resume - 1)])
-            found = looking.consume(1, 3.0)
-        finally:
-            looking.close()
-        if not found or found[0].error() is not None:
-            return resume
-        back_ms = found[0].timestamp()[1] - REACHES_BACK * self._reach_ns // 1_000_000
-        asked = TopicPartition(self._url.topic, partition, max(0, back_ms))
-        offset = consumer.offsets_for_times([asked], timeout=ANSWER_S)[0].offset
-        return min(offset, resume) if offset >= 0 else resume
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._clear(partitions)
