@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from tickcast._core import TapeReader
 from tickcast.gateway import metrics
@@ -275,10 +275,10 @@ async def rejudge(worker: NamedDependency[Worker], seq: FromPath[int]) -> Json:
 async def search(
     *,
     worker: NamedDependency[Worker],
-    instrument: str | None = None,
-    status: Literal["VALID", "INVALID", "UNKNOWN"] | None = None,
-    reason: str | None = None,
-    rule: str | None = None,
+    instrument: FromQuery[str | None] = None,
+    status: FromQuery[Literal["VALID", "INVALID", "UNKNOWN"] | None] = None,
+    reason: FromQuery[str | None] = None,
+    rule: FromQuery[str | None] = None,
     before: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1, description="only sequences below")] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 100,
 ) -> Json:
@@ -308,9 +308,9 @@ async def _once(key: tuple[object, ...], look: Callable[[], bytes]) -> bytes:
 @get("/api/rejects", operation_id="rejects", responses=_spec(Rejects))
 async def rejects(
     worker: NamedDependency[Worker],
-    instrument: str | None = None,
-    reason: str | None = None,
-    rule: str | None = None,
+    instrument: FromQuery[str | None] = None,
+    reason: FromQuery[str | None] = None,
+    rule: FromQuery[str | None] = None,
     buckets: Annotated[int, QueryParameter(ge=1, le=500, description="most bars of the time line")] = 60,
 ) -> Json:
     """Count what the tape holds that is not VALID: by reason over time, by rule, by instrument."""
