@@ -5,7 +5,7 @@ use crate::messages::Letter;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::Mutex;
-use tickcast_core::position::Origin;
+use tickcast_core::position::{Origin, Position};
 use tickcast_core::{Broken, Decoded, TickBatch, TradeId, Undecodable};
 
 /// Decoded ticks with where they came from, and what could not be decoded.
@@ -28,6 +28,11 @@ pub type Ticks = (TickBatch, Vec<Broken>, Origin);
 /// (stream, partition, offset, index) as Python sees a position.
 pub type PositionTuple = (u32, u16, u64, u16);
 
+/// Returns a position as Python sees it.
+pub fn position_tuple(p: &Position) -> PositionTuple {
+    (p.stream, p.partition, p.offset, p.index)
+}
+
 /// Key and headers as Python sees them.
 type Shown<'py> = (Option<Bound<'py, PyBytes>>, Vec<(String, Option<Bound<'py, PyBytes>>)>);
 
@@ -38,14 +43,14 @@ impl Batch {
         let undecodable = undecodable
             .into_iter()
             .map(|u| {
-                let p = origin.position(u.message as usize, u.index.unwrap_or(0));
-                (u, (p.stream, p.partition, p.offset, p.index))
+                let position = origin.position(u.message as usize, u.index.unwrap_or(0));
+                (u, position_tuple(&position))
             })
             .collect();
         Batch {
             rows: ticks.len(),
             messages: origin.offset.len(),
-            last: origin.last().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect(),
+            last: origin.last().iter().map(position_tuple).collect(),
             undecodable,
             letters: Vec::new(),
             silent: origin.silent,
@@ -60,7 +65,7 @@ impl Batch {
         Batch {
             rows: ticks.len(),
             messages: origin.offset.len(),
-            last: origin.last().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect(),
+            last: origin.last().iter().map(position_tuple).collect(),
             undecodable: Vec::new(),
             letters: Vec::new(),
             silent: origin.silent,

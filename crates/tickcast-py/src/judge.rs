@@ -1,6 +1,6 @@
 //! The judge as Python sees it: begin a batch, show its columns to the rules, settle it, append it to the tape.
 
-use crate::batch::{Batch, PositionTuple};
+use crate::batch::{Batch, PositionTuple, position_tuple};
 use crate::column::{Column, Columns, bytes_of};
 use crate::error::to_py;
 use pyo3::exceptions::PyValueError;
@@ -293,7 +293,7 @@ impl PyJudged {
     /// Position of the last message of each partition.
     #[getter]
     fn last_positions(&self) -> Vec<PositionTuple> {
-        self.0.last_positions().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect()
+        self.0.last_positions().iter().map(position_tuple).collect()
     }
 
     /// Whether these trades are elsewhere already: they only fill the windows.

@@ -1,6 +1,6 @@
 //! Messages of a broker: those that come in, decoded by batch, and trades of the tape encoded for those that go out.
 
-use crate::batch::{Batch, PositionTuple};
+use crate::batch::{Batch, PositionTuple, position_tuple};
 use crate::error::to_py;
 use crate::judge::now_ns;
 use pyo3::exceptions::PyValueError;
@@ -234,7 +234,7 @@ impl PyOutbox {
     /// Last position of each source partition.
     #[getter]
     fn positions(&self) -> Vec<PositionTuple> {
-        self.0.positions.iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect()
+        self.0.positions.iter().map(position_tuple).collect()
     }
 
     /// The messages: key, payload, trade id, headers.

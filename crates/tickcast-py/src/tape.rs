@@ -1,6 +1,6 @@
 //! The tape's writer as Python sees it.
 
-use crate::batch::PositionTuple;
+use crate::batch::{PositionTuple, position_tuple};
 use crate::columns::{self, TradeColumns};
 use crate::error::to_py;
 use crate::frames::{self, Counts, FrameNames};
@@ -95,7 +95,7 @@ impl PyTapeWriter {
     /// The last position of each source partition.
     #[getter]
     fn positions(&self) -> PyResult<Vec<PositionTuple>> {
-        self.with(|w| Ok(w.positions().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect()))
+        self.with(|w| Ok(w.positions().iter().map(position_tuple).collect()))
     }
 
     /// Appends trades, and with `positioned` the positions behind them; returns (first, last) sequence.

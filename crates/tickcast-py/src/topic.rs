@@ -1,6 +1,6 @@
 //! Judged trades of a topic, decoded by batch for a tape that follows it.
 
-use crate::batch::PositionTuple;
+use crate::batch::{PositionTuple, position_tuple};
 use crate::judge::{lock, now_ns};
 use crate::messages::PyInbox;
 use pyo3::exceptions::PyValueError;
@@ -70,7 +70,7 @@ impl TopicTrades {
     #[getter]
     fn positions(&self) -> PyResult<Vec<PositionTuple>> {
         let arrived = lock(&self.arrived)?;
-        Ok(arrived.positions().iter().map(|p| (p.stream, p.partition, p.offset, p.index)).collect())
+        Ok(arrived.positions().iter().map(position_tuple).collect())
     }
 
     /// Why messages could not be decoded.
