@@ -742,12 +742,13 @@ class KafkaOutlet:
     Args:
         producer: Made just before by this thread, with ``plugin.library.paths`` naming this module's file.
         topic: The topic.
+        headers: Whether messages have their headers.
 
     Raises:
         RuntimeError: librdkafka has not shown the producer to the plugin.
     """
 
-    def __new__(cls, producer: object, topic: str) -> KafkaOutlet: ...
+    def __new__(cls, producer: object, topic: str, headers: bool) -> KafkaOutlet: ...
     def produce(self, outbox: Outbox, start: int) -> tuple[int, int | None]:
         """Hand over messages from ``start`` on; doesn't wait.
 

@@ -56,15 +56,15 @@ def open_inlet(settings: Mapping[str, Any], most: int) -> tuple[Consumer, KafkaI
     return consumer, KafkaInlet(consumer, most)
 
 
-def open_outlet(settings: Mapping[str, Any], topic: str) -> tuple[Producer, KafkaOutlet]:
-    """Make a producer, and what hands messages to it past Python: the same client.
+def open_outlet(settings: Mapping[str, Any], url: urls.KafkaSink) -> tuple[Producer, KafkaOutlet]:
+    """Make a producer, and what hands messages for a topic to it past Python: the same client.
 
     Raises:
         KafkaException: A setting is wrong.
         RuntimeError: confluent-kafka's librdkafka takes no plugins, or is not found.
     """
     producer = Producer(with_plugin(settings))
-    return producer, KafkaOutlet(producer, topic)
+    return producer, KafkaOutlet(producer, url.topic, url.headers)
 
 
 def poll(consumer: Consumer) -> tuple[int | None, KafkaError] | None:

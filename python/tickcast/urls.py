@@ -169,6 +169,8 @@ class KafkaSink(msgspec.Struct, frozen=True, kw_only=True, tag="kafka"):
     """SASL password."""
     format: PayloadFormat = "json"
     """Format of the payloads."""
+    headers: bool = True
+    """Write headers beside the payload; without them messages are smaller and cost less."""
     options: dict[str, str] = {}
     """Settings of librdkafka: every parameter with a dot in its name."""
 
@@ -182,6 +184,8 @@ class NatsSink(msgspec.Struct, frozen=True, kw_only=True, tag="nats"):
     """Subject; a token ``*`` stands for the instrument."""
     format: PayloadFormat = "json"
     """Format of the payloads."""
+    headers: bool = True
+    """Write headers beside the payload; without them messages are smaller and cost less."""
 
 
 class JetStreamSink(msgspec.Struct, frozen=True, kw_only=True, tag="jetstream"):
@@ -195,6 +199,8 @@ class JetStreamSink(msgspec.Struct, frozen=True, kw_only=True, tag="jetstream"):
     """Name of the stream; None: whichever has the subject."""
     format: PayloadFormat = "json"
     """Format of the payloads."""
+    headers: bool = True
+    """Write headers beside the payload, but for ``Nats-Msg-Id``, which is always written."""
 
 
 class Jsonl(msgspec.Struct, frozen=True, kw_only=True, tag="jsonl"):
@@ -446,7 +452,7 @@ def _kafka(url: _Url) -> Kafka:
         "group": ("group", _kafka_name),
         "instance": ("instance", _kafka_name),
         "start": ("start", _one_of("all", "new")),
-        "exactly_once": ("exactly_once", lambda text: _one_of("true", "false")(text) == "true"),
+        "exactly_once": ("exactly_once", _true_or_false),
     }
     broker, url = _kafka_broker(url)
     return Kafka(**broker, **url.values({**names, **_PAYLOAD}))
@@ -454,7 +460,7 @@ def _kafka(url: _Url) -> Kafka:
 
 def _kafka_sink(url: _Url) -> KafkaSink:
     broker, url = _kafka_broker(url)
-    return KafkaSink(**broker, **url.values({"format": _PAYLOAD["format"]}))
+    return KafkaSink(**broker, **url.values(_MESSAGES))
 
 
 def _kafka_broker(url: _Url) -> tuple[dict[str, Any], _Url]:
@@ -480,14 +486,13 @@ def _kafka_broker(url: _Url) -> tuple[dict[str, Any], _Url]:
 def _nats_sink(url: _Url) -> NatsSink:
     server, subject = _server_and_subject(url)
     _check_sink_subject(url, subject)
-    return NatsSink(server=server, subject=subject, **url.values({"format": _PAYLOAD["format"]}))
+    return NatsSink(server=server, subject=subject, **url.values(_MESSAGES))
 
 
 def _jetstream_sink(url: _Url) -> JetStreamSink:
     server, subject = _server_and_subject(url)
     _check_sink_subject(url, subject)
-    names = {"stream": ("stream", _nats_name), "format": _PAYLOAD["format"]}
-    return JetStreamSink(server=server, subject=subject, **url.values(names))
+    return JetStreamSink(server=server, subject=subject, **url.values({"stream": ("stream", _nats_name), **_MESSAGES}))
 
 
 def _check_sink_subject(url: _Url, subject: str) -> None:
@@ -589,6 +594,10 @@ def _yes_or_no(text: str) -> bool:
     return text == "1"
 
 
+def _true_or_false(text: str) -> bool:
+    return _one_of("true", "false")(text) == "true"
+
+
 def _format(text: str) -> str:
     if text not in get_args(PayloadFormat):
         raise ValueError(f"must be one of {', '.join(get_args(PayloadFormat))}, was {text!r}")
@@ -626,6 +635,10 @@ def _kafka_name(text: str) -> str:
 _PAYLOAD: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "format": ("format", _format),
     "volume_scale": ("volume_scale", _volume_scale),
+}
+_MESSAGES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "format": ("format", _format),
+    "headers": ("headers", _true_or_false),
 }
 _SOURCES: Mapping[str, Callable[[_Url], Source]] = {
     "sim": _sim,

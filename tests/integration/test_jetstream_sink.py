@@ -75,6 +75,23 @@ async def test_trades_go_to_subjects_by_instrument_with_their_headers(
     assert program.end() == 0
 
 
+async def test_without_headers_a_stream_still_gets_the_ids_that_it_knows_trades_by(
+    nats_server: NatsServer, programs: Programs, run_dir: Path
+) -> None:
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    await context.add_stream(StreamConfig(name="BARE", subjects=["bare"]))
+    await context.add_stream(StreamConfig(name="BARETICKS", subjects=["bareticks"]))
+    await context.publish("bareticks", as_proto(("AAPL", 10.0, 5, 17)))
+    address = nats_server.url.removeprefix("nats://")
+    sink = f"jetstream://{address}/bare?stream=BARE&headers=false"
+    program = process(programs, run_dir, f"jetstream://{address}/bareticks", sink)
+    (message,) = await read(nats_server, "BARE", 1, 30)
+    assert message.headers == {"Nats-Msg-Id": json.loads(message.data)["tradeId"]}
+    await client.close()
+    assert program.end() == 0
+
+
 async def test_a_core_subject_gets_every_trade(nats_server: NatsServer, programs: Programs, run_dir: Path) -> None:
     client = await nats.connect(nats_server.url)
     got: list[dict] = []

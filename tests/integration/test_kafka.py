@@ -59,6 +59,24 @@ def test_ticks_of_every_format_come_out_as_trades(kafka_server: KafkaServer, pro
     assert sorted(int(dict(m.headers())["tickcast-sequence"]) for m in messages) == list(range(1, 3001))
 
 
+def test_a_sink_leaves_the_headers_out_where_nobody_wants_them(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path
+) -> None:
+    kafka_server.create_topic("bare", 1)
+    kafka_server.create_topic("bare-out", 1)
+    publisher, ticks = Publisher(kafka_server.address, "bare"), make_ticks(300)
+    for tick in ticks:
+        publisher.send(as_proto(tick), key=tick[0], traceparent=TRACE)
+    publisher.flush()
+    address = kafka_server.address
+    sink = f"kafka://{address}/bare-out?headers=false"
+    program = process(programs, run_dir, f"kafka://{address}/bare?group=b", sink)
+    messages = Topic(address, "bare-out").take(300, 30)
+    assert program.end() == 0
+    assert [m.headers() for m in messages] == [None] * 300
+    assert [(trade_of(m)["instrumentId"], m.key().decode()) for m in messages] == [(t[0], t[0]) for t in ticks]
+
+
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

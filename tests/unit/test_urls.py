@@ -63,6 +63,7 @@ def test_kafka_is_read_with_the_settings_of_its_client() -> None:
     [
         ("jsonl:/x/trades.jsonl", Jsonl(path="/x/trades.jsonl")),
         ("kafka://h/t?format=proto", KafkaSink(servers="h:9092", topic="t", format="proto")),
+        ("kafka://h/t?headers=false", KafkaSink(servers="h:9092", topic="t", headers=False)),
         ("nats://h/trades.*", NatsSink(server="nats://h:4222", subject="trades.*")),
         ("jetstream://h/t?stream=T", JetStreamSink(server="nats://h:4222", subject="t", stream="T")),
     ],
@@ -86,6 +87,7 @@ def test_a_sink_can_not_publish_to_many_subjects() -> None:
         ("grpc://h:1?tls=yes", ["tls must be 0 or 1"]),
         ("kafka://h:1", ["kafka:// needs a topic"]),
         ("kafka://h:1/t?start=then", ["start must be one of all, new"]),
+        ("kafka://h:1/t?exactly_once=1", ["exactly_once must be one of true, false, was '1'"]),
         ("jetsream://h/t", ["unknown scheme 'jetsream'", "did you mean jetstream:?"]),
         ("jsonl:x", ["jsonl: is not a source"]),
         ("sim://host", ["no host or path"]),

@@ -33,6 +33,9 @@ pub struct Range {
     pub until: Option<u64>,
 }
 
+/// Name and value of a header.
+pub type Header<'a> = (&'static CStr, &'a [u8]);
+
 /// One message: its payload is in the outbox.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -79,9 +82,9 @@ impl Outbox {
     pub const HEADERS: usize = 6;
 
     /// Calls `f` with name and value of every header of a message.
-    pub fn with_headers<T>(&self, message: &Message, f: impl FnOnce(&[(&'static CStr, &[u8])]) -> T) -> T {
+    pub fn with_headers<T>(&self, message: &Message, f: impl FnOnce(&[Header<'_>]) -> T) -> T {
         let (id, mut digits) = (message.id.hex(), itoa::Buffer::new());
-        let headers: [(&'static CStr, &[u8]); Outbox::HEADERS] = [
+        let headers: [Header<'_>; Outbox::HEADERS] = [
             (c"tickcast-format", self.format.name().as_bytes()),
             (c"tickcast-epoch", self.epoch.as_bytes()),
             (c"tickcast-rules", message.rules.as_bytes()),

@@ -4,7 +4,7 @@ use crate::api::{Argument, COPY, Code, Kind, NO_ERROR, QUEUE_FULL};
 use crate::client::Client;
 use crate::{Error, Result};
 use std::ffi::{CString, c_void};
-use tickcast_core::outbox::{Message, Outbox};
+use tickcast_core::outbox::{Header, Message, Outbox};
 
 /// How far producing came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub struct Produced {
 pub struct Outlet {
     client: Client,
     topic: *mut c_void,
+    headers: bool,
 }
 
 // SAFETY: as for the client; topics may be shared as well.
@@ -27,11 +28,11 @@ unsafe impl Send for Outlet {}
 unsafe impl Sync for Outlet {}
 
 impl Outlet {
-    /// Opens a topic of a producer.
+    /// Opens a topic of a producer, for messages with their headers or without any.
     ///
     /// # Errors
     /// [`Error::Topic`]: it is no name of one.
-    pub fn new(client: Client, topic: &str) -> Result<Self> {
+    pub fn new(client: Client, topic: &str, headers: bool) -> Result<Self> {
         let wrong = |why: &str| Error::Topic(topic.to_owned(), why.to_owned());
         let name = CString::new(topic).map_err(|_| wrong("a zero byte in its name"))?;
         // SAFETY: the client is alive; without a configuration the client's own counts.
@@ -39,7 +40,7 @@ impl Outlet {
         if opened.is_null() {
             return Err(wrong("librdkafka refuses it"));
         }
-        Ok(Outlet { client, topic: opened })
+        Ok(Outlet { client, topic: opened, headers })
     }
 
     /// Hands over the messages from `start` on, as far as there is room for them.
@@ -60,27 +61,33 @@ impl Outlet {
     }
 
     fn produce_one(&self, outbox: &Outbox, message: &Message) -> Code {
+        if self.headers {
+            outbox.with_headers(message, |headers| self.hand_over(outbox, message, headers))
+        } else {
+            self.hand_over(outbox, message, &[])
+        }
+    }
+
+    fn hand_over(&self, outbox: &Outbox, message: &Message, headers: &[Header<'_>]) -> Code {
         let api = self.client.api;
-        outbox.with_headers(message, |headers| {
-            let mut arguments = [Argument::flags(COPY); 4 + Outbox::HEADERS];
-            arguments[0] = Argument::topic(self.topic);
-            arguments[1] = Argument::bytes(Kind::Value, outbox.payload(message));
-            arguments[2] = Argument::bytes(Kind::Key, message.key.as_bytes());
-            for (argument, &(name, value)) in arguments[4..].iter_mut().zip(headers) {
-                *argument = Argument::header(name, value);
-            }
-            // SAFETY: all that the arguments point to outlives the call, which copies it.
-            let error = unsafe { (api.produce)(self.client.handle, arguments.as_ptr(), 4 + headers.len()) };
-            if error.is_null() {
-                return NO_ERROR;
-            }
-            // SAFETY: it is an error of librdkafka's, and ours to destroy.
-            unsafe {
-                let code = (api.error_code)(error);
-                (api.error_destroy)(error);
-                code
-            }
-        })
+        let mut arguments = [Argument::flags(COPY); 4 + Outbox::HEADERS];
+        arguments[0] = Argument::topic(self.topic);
+        arguments[1] = Argument::bytes(Kind::Value, outbox.payload(message));
+        arguments[2] = Argument::bytes(Kind::Key, message.key.as_bytes());
+        for (argument, &(name, value)) in arguments[4..].iter_mut().zip(headers) {
+            *argument = Argument::header(name, value);
+        }
+        // SAFETY: all that the arguments point to outlives the call, which copies it.
+        let error = unsafe { (api.produce)(self.client.handle, arguments.as_ptr(), 4 + headers.len()) };
+        if error.is_null() {
+            return NO_ERROR;
+        }
+        // SAFETY: it is an error of librdkafka's, and ours to destroy.
+        unsafe {
+            let code = (api.error_code)(error);
+            (api.error_destroy)(error);
+            code
+        }
     }
 }
 

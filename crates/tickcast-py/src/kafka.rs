@@ -49,10 +49,10 @@ struct KafkaOutlet {
 impl KafkaOutlet {
     /// Opens a topic of the producer, which this thread has just made.
     #[new]
-    fn new(producer: Py<PyAny>, topic: &str) -> PyResult<Self> {
+    fn new(producer: Py<PyAny>, topic: &str, headers: bool) -> PyResult<Self> {
         // SAFETY: `producer` keeps the client alive, and is dropped after it.
         let client = unsafe { Client::take_new() }.map_err(to_py)?;
-        Ok(KafkaOutlet { outlet: Outlet::new(client, topic).map_err(to_py)?, _producer: producer })
+        Ok(KafkaOutlet { outlet: Outlet::new(client, topic, headers).map_err(to_py)?, _producer: producer })
     }
 
     /// Hands over the messages from `start` on; returns up to which one, and why librdkafka refuses that, if it does.

@@ -109,7 +109,8 @@ class KafkaSink:
 
     def _read(self, wait_s: float, owned: dict[tuple[int, int], int] | None, until: int | None) -> Outbox:
         most = MAX_TRADES if self._hold.lag < MAX_TRADES else MAX_TRADES_LAGGING
-        return self._hold.read_messages(most, wait_s, self._url.format, owned, until, self._traces.by_message)
+        traces = self._traces.by_message if self._url.headers else None
+        return self._hold.read_messages(most, wait_s, self._url.format, owned, until, traces)
 
     def _version(self) -> int:
         return self._ownership.version if self._ownership is not None else 0
@@ -166,7 +167,7 @@ class KafkaSink:
 
     def _open(self) -> None:
         settings = {**self._settings(), **client_settings(self._url, self._options)}
-        self._producer, self._outlet = open_outlet(settings, self._url.topic)
+        self._producer, self._outlet = open_outlet(settings, self._url)
 
     def _settings(self) -> dict[str, Any]:
         return {

@@ -96,7 +96,7 @@ class NatsSink:
                 [payload for _, payload, _, _ in messages],
                 subjects=[self._subject(key) for key, _, _, _ in messages] if self._by_instrument else None,
                 message_ids=[trade_id for _, _, trade_id, _ in messages] if self._is_stream else None,
-                message_headers=[headers for _, _, _, headers in messages],
+                message_headers=[headers for _, _, _, headers in messages] if self._url.headers else None,
                 timeout=FLUSH_S,
             )
             messages = messages[accepted:]
