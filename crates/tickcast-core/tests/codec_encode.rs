@@ -104,7 +104,7 @@ fn json_trade_has_the_bytes_of_the_plain_form() {
         text,
         "before {\"tradeId\":\"abababababababababababababababab\",\"instrumentId\":\"BTC/USD\",\"price\":0.1,\
          \"volume\":\"9223372036854775807\",\"timestampNs\":\"1723161255342000000\",\"status\":\"VALID\",\
-         \"vwap20m\":1e21,\"no\\\"tional\":2.5}"
+         \"vwap20m\":1e+21,\"no\\\"tional\":2.5}"
     );
 }
 

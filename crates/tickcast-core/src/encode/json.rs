@@ -2,13 +2,17 @@
 
 use crate::Trade;
 use crate::trade::Status;
+use std::borrow::Cow;
 
 /// Keys of the plain form; an enrichment can't have one of these names.
 pub const RESERVED_KEYS: [&str; 8] =
     ["tradeId", "instrumentId", "price", "volume", "timestampNs", "status", "reason", "vwap20m"];
 
-/// More bytes than a trade with a short id and without reason and enrichments takes.
-const USUAL_BYTES: usize = 320;
+/// More bytes than a trade takes beside its texts and enrichments.
+const FIXED_BYTES: usize = 320;
+
+/// More bytes than a double takes.
+const DOUBLE_BYTES: usize = 32;
 
 /// Enrichment names, escaped once as JSON keys.
 #[derive(Debug, Clone, Default)]
@@ -26,151 +30,173 @@ impl EnrichmentKeys {
 /// Appends the trade as one JSON object, keys in fixed order, without a line end.
 ///
 /// `price` that JSON can't carry (NaN, infinite) is `null`; `reason`, `vwap20m` and NaN enrichments are left out.
-/// Allocates only to make `out` longer.
+/// Allocates only to make `out` longer, unless texts have to be escaped.
 pub fn write_trade(out: &mut Vec<u8>, trade: &Trade<'_>, keys: &EnrichmentKeys) {
-    out.reserve(USUAL_BYTES);
-    out.extend_from_slice(b"{\"tradeId\":\"");
-    out.extend_from_slice(&trade.id.hex());
-    out.extend_from_slice(b"\",\"instrumentId\":");
-    write_tick_fields(out, trade.instrument_id, trade.price, trade.volume, trade.timestamp_ns);
-    out.extend_from_slice(match trade.status {
-        Status::Unknown => b"\",\"status\":\"UNKNOWN\"",
-        Status::Valid => b"\",\"status\":\"VALID\"",
-        Status::Invalid => b"\",\"status\":\"INVALID\"",
-    });
-    if let Some(reason) = trade.reason {
-        out.extend_from_slice(b",\"reason\":");
-        write_text(out, reason);
+    let (id, reason) = (escaped(trade.instrument_id), trade.reason.map(escaped));
+    let enrichments = || keys.0.iter().zip(trade.enrichments).filter(|(_, value)| value.is_finite());
+    let more = enrichments().map(|(key, _)| key.len() + DOUBLE_BYTES).sum::<usize>();
+    let mut room = Room::behind(out, FIXED_BYTES + id.len() + reason.as_ref().map_or(0, |text| text.len()) + more);
+    room.put(b"{\"tradeId\":\"");
+    room.put(&trade.id.hex());
+    room.put(b"\",\"instrumentId\":\"");
+    room.put(id.as_bytes());
+    room.put_numbers(trade.price, trade.volume, trade.timestamp_ns);
+    match trade.status {
+        Status::Unknown => room.put(b"\",\"status\":\"UNKNOWN\""),
+        Status::Valid => room.put(b"\",\"status\":\"VALID\""),
+        Status::Invalid => room.put(b"\",\"status\":\"INVALID\""),
+    }
+    if let Some(reason) = reason {
+        room.put(b",\"reason\":\"");
+        room.put(reason.as_bytes());
+        room.put(b"\"");
     }
     if trade.vwap_20m.is_finite() {
-        out.extend_from_slice(b",\"vwap20m\":");
-        write_double(out, trade.vwap_20m);
+        room.put(b",\"vwap20m\":");
+        room.put_double(trade.vwap_20m);
     }
-    for (key, &value) in keys.0.iter().zip(trade.enrichments) {
-        if value.is_finite() {
-            out.extend_from_slice(key);
-            write_double(out, value);
-        }
+    for (key, &value) in enrichments() {
+        room.put(key);
+        room.put_double(value);
     }
-    out.push(b'}');
+    room.put(b"}");
+    room.close();
 }
 
 /// Appends a tick as one JSON object in the form that [`crate::decode::Format::Json`] takes, without a line end.
 ///
 /// A price that JSON can't carry (NaN, infinite) is `null`, which no decoder takes for a price.
 pub fn write_tick(out: &mut Vec<u8>, instrument_id: &str, price: f64, volume: i64, timestamp_ns: i64) {
-    out.extend_from_slice(b"{\"instrumentId\":");
-    write_tick_fields(out, instrument_id, price, volume, timestamp_ns);
-    out.extend_from_slice(b"\"}");
+    let id = escaped(instrument_id);
+    let mut room = Room::behind(out, FIXED_BYTES + id.len());
+    room.put(b"{\"instrumentId\":\"");
+    room.put(id.as_bytes());
+    room.put_numbers(price, volume, timestamp_ns);
+    room.put(b"\"}");
+    room.close();
 }
 
-/// From the value of `instrumentId` to that of `timestampNs`, its closing quote left to the caller's next literal.
+/// What stands between the quotes of a JSON string.
 #[inline]
-fn write_tick_fields(out: &mut Vec<u8>, instrument_id: &str, price: f64, volume: i64, timestamp_ns: i64) {
-    write_text(out, instrument_id);
-    out.extend_from_slice(b",\"price\":");
-    write_double(out, price);
-    out.extend_from_slice(b",\"volume\":\"");
-    out.extend_from_slice(itoa::Buffer::new().format(volume).as_bytes());
-    out.extend_from_slice(b"\",\"timestampNs\":\"");
-    out.extend_from_slice(itoa::Buffer::new().format(timestamp_ns).as_bytes());
-}
-
-/// Appends the shortest text that reads back as the same double, or `null`.
-#[inline]
-fn write_double(out: &mut Vec<u8>, value: f64) {
-    if !write_short_decimal(out, value) {
-        if value.is_finite() {
-            out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
-        } else {
-            out.extend_from_slice(b"null");
-        }
-    }
-}
-
-/// Appends a double that is a decimal of at most 5 places, as prices are, and says whether it is one.
-///
-/// Of at most 15 digits there is one decimal only that reads back as a given double, so the one found here is the
-/// shortest, and the bytes are those that `ryu` would write, which is slowest at such numbers.
-#[inline]
-fn write_short_decimal(out: &mut Vec<u8>, value: f64) -> bool {
-    const UNIT: f64 = 1e5;
-    let magnitude = value.abs();
-    if !(1e-3..1e9).contains(&magnitude) {
-        return false;
-    }
-    let scaled = (magnitude * UNIT + 0.5) as u64;
-    // Rounded once, as reading the decimal would be.
-    if scaled as f64 / UNIT != magnitude {
-        return false;
-    }
-    let (whole, mut rest) = (scaled / 100_000, (scaled % 100_000) as u32);
-    let mut places = [b'0'; 6];
-    places[0] = b'.';
-    for digit in places[1..].iter_mut().rev() {
-        *digit += (rest % 10) as u8;
-        rest /= 10;
-    }
-    let mut len = places.len();
-    while len > 2 && places[len - 1] == b'0' {
-        len -= 1;
-    }
-    if value < 0.0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
-    out.extend_from_slice(&places[..len]);
-    true
-}
-
-/// Appends a string in quotes.
-#[inline]
-fn write_text(out: &mut Vec<u8>, text: &str) {
+fn escaped(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    } else {
-        // Writing to memory can't fail, and a string has no form that serde_json refuses.
-        let _ = serde_json::to_writer(out, text);
+        return Cow::Borrowed(text);
+    }
+    let mut quoted = serde_json::Value::from(text).to_string();
+    quoted.truncate(quoted.len() - 1);
+    quoted.remove(0);
+    Cow::Owned(quoted)
+}
+
+/// Bytes at the end of a vector, made at once and then filled: whoever fills them knows most lengths when compiled, and
+/// what would be a call for every few bytes becomes a move or two.
+struct Room<'a> {
+    out: &'a mut Vec<u8>,
+    at: usize,
+}
+
+impl<'a> Room<'a> {
+    #[inline]
+    fn behind(out: &'a mut Vec<u8>, bytes: usize) -> Self {
+        let at = out.len();
+        out.resize(at + bytes, 0);
+        Room { out, at }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8]) {
+        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    /// From behind the instrument to behind the digits of the time: their closing quote goes with what follows.
+    #[inline]
+    fn put_numbers(&mut self, price: f64, volume: i64, timestamp_ns: i64) {
+        self.put(b"\",\"price\":");
+        if price.is_finite() {
+            self.put_double(price);
+        } else {
+            self.put(b"null");
+        }
+        self.put(b",\"volume\":\"");
+        self.put_whole(volume);
+        self.put(b"\",\"timestampNs\":\"");
+        self.put_whole(timestamp_ns);
+    }
+
+    /// The shortest text that reads back as the same double, which is finite.
+    #[inline]
+    fn put_double(&mut self, value: f64) {
+        self.put(zmij::Buffer::new().format_finite(value).as_bytes());
+    }
+
+    #[inline]
+    fn put_whole(&mut self, value: i64) {
+        self.put(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// Gives back what was not needed.
+    #[inline]
+    fn close(self) {
+        self.out.truncate(self.at);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::TradeId;
     use proptest::prelude::*;
+    use serde_json::value::RawValue;
+    use std::collections::BTreeMap;
 
-    fn is_that_of_ryu(value: f64) {
-        let mut out = Vec::new();
-        write_double(&mut out, value);
-        assert_eq!(std::str::from_utf8(&out), Ok(ryu::Buffer::new().format_finite(value)));
+    /// Members of a JSON object as they stand there: serde_json would round numbers.
+    fn members(bytes: &[u8]) -> BTreeMap<String, Box<RawValue>> {
+        serde_json::from_slice(bytes).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(bytes)))
     }
 
-    #[test]
-    fn doubles_at_the_bounds_of_the_short_form_are_those_of_ryu() {
-        for value in [0.0, 1e-3, 1e-5, 0.001_005, 1e9, 999_999_999.999_99, 0.1 + 0.2, 1e15, 1e16, 5e-324, f64::MAX] {
-            for near in [value, value.next_up().min(f64::MAX), value.next_down()] {
-                is_that_of_ryu(near);
-                is_that_of_ryu(-near);
-            }
-        }
+    fn text(found: &BTreeMap<String, Box<RawValue>>, key: &str) -> Option<String> {
+        found.get(key).and_then(|raw| serde_json::from_str(raw.get()).ok())
+    }
+
+    fn number(found: &BTreeMap<String, Box<RawValue>>, key: &str) -> Option<f64> {
+        found.get(key).and_then(|raw| raw.get().parse().ok())
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4096))]
-
         #[test]
-        fn decimals_and_their_neighbours_are_those_of_ryu(digits in 0u64..1_000_000_000_000_000, places in 0i32..9, ulps in -2i64..3) {
-            let value = digits as f64 / 10f64.powi(places);
-            let near = f64::from_bits(value.to_bits().saturating_add_signed(ulps));
-            is_that_of_ryu(if near.is_finite() { near } else { value });
+        fn a_tick_reads_back_whatever_its_text_and_numbers(
+            id: String, bits: u64, decimals in 0u64..1_000_000_000_000_000, places in 0i32..9, volume: i64, time: i64,
+        ) {
+            for price in [f64::from_bits(bits), decimals as f64 / 10f64.powi(places)] {
+                let mut out = Vec::new();
+                write_tick(&mut out, &id, price, volume, time);
+                let found = members(&out);
+                prop_assert_eq!(text(&found, "instrumentId"), Some(id.clone()));
+                prop_assert_eq!(text(&found, "volume"), Some(volume.to_string()));
+                prop_assert_eq!(text(&found, "timestampNs"), Some(time.to_string()));
+                prop_assert_eq!(number(&found, "price"), Some(price).filter(|price| price.is_finite()));
+            }
         }
 
         #[test]
-        fn any_double_is_that_of_ryu(bits: u64) {
-            let value = f64::from_bits(bits);
-            if value.is_finite() { is_that_of_ryu(value) }
+        fn texts_and_enrichments_of_any_length_have_room(
+            id: String, reason in proptest::option::of("(\\PC|[\"\\\\\n\u{1}]){0,900}"), name in "\\PC{1,300}", value: f64,
+        ) {
+            prop_assume!(name != "last" && !RESERVED_KEYS.contains(&&*name));
+            let trade = Trade {
+                id: TradeId([255; 16]), instrument_id: &id, price: f64::MIN, volume: i64::MIN, timestamp_ns: i64::MIN,
+                status: Status::Invalid, reason: reason.as_deref(), vwap_20m: f64::MIN, enrichments: &[value, f64::MIN],
+            };
+            let mut out = b"before".to_vec();
+            write_trade(&mut out, &trade, &EnrichmentKeys::new(&[&*name, "last"]));
+            let found = members(&out[6..]);
+            prop_assert_eq!(text(&found, "tradeId"), Some("f".repeat(32)));
+            prop_assert_eq!(text(&found, "instrumentId"), Some(id));
+            prop_assert_eq!(text(&found, "reason"), reason);
+            prop_assert_eq!(number(&found, "vwap20m"), Some(f64::MIN));
+            prop_assert_eq!(number(&found, "last"), Some(f64::MIN));
+            prop_assert_eq!(number(&found, &name), Some(value).filter(|value| value.is_finite()));
         }
     }
 }
