@@ -3,8 +3,9 @@
 use crate::decode::{Format, MAX_TICKS};
 use crate::encode::proto;
 use crate::position::{Position, TradeId};
-use crate::tape::{Read, Record, Run, TEXT_REASON, TapeReader};
+use crate::tape::{NO_INSTRUMENT, Read, Record, Run, TEXT_REASON, TapeReader};
 use crate::trade::Trade;
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::ops;
@@ -20,7 +21,7 @@ const BATCH_BYTES: usize = 512 * 1024;
 
 /// Which trades a sink has to write: those of partitions (stream, partition) that this processor owns, from an offset
 /// on.
-pub type Owned = HashMap<(u32, u16), u64>;
+pub type Owned = HashMap<(u32, u16), u64, RandomState>;
 
 /// Which trades of the tape are read.
 #[derive(Debug, Clone, Copy)]
@@ -175,7 +176,7 @@ fn encode(
         }
         note(&mut outbox.positions, Position { index: u16::MAX, ..position });
         match outbox.format {
-            Format::ProtoBatch => batches.put(names.instrument(reader, &record), row),
+            Format::ProtoBatch => batches.put(reader, names, &record, row),
             _ => outbox.write(reader, names, &record),
         }
     }
@@ -186,29 +187,43 @@ fn encode(
 /// The rows of each instrument.
 #[derive(Default)]
 struct Batches {
-    by_key: hashbrown::HashMap<Arc<str>, usize, foldhash::fast::RandomState>,
+    by_key: HashMap<Arc<str>, usize, RandomState>,
+    /// The same by the tape's codes, as far as instruments came with one: most look-ups need no string.
+    by_code: HashMap<u32, usize, RandomState>,
     rows: Vec<(Arc<str>, Vec<usize>)>,
 }
 
 impl Batches {
-    fn put(&mut self, key: Arc<str>, row: usize) {
-        match self.by_key.get(&key) {
-            Some(&at) => self.rows[at].1.push(row),
+    fn put(&mut self, reader: &TapeReader, names: &mut Dictionaries, record: &Record<'_>, row: usize) {
+        let code = record.instrument();
+        let at = match self.by_code.get(&code) {
+            Some(&at) => at,
             None => {
-                self.by_key.insert(key.clone(), self.rows.len());
-                self.rows.push((key, vec![row]));
+                let at = self.of_key(names.instrument(reader, record));
+                if code != NO_INSTRUMENT {
+                    self.by_code.insert(code, at);
+                }
+                at
             }
-        }
+        };
+        self.rows[at].1.push(row);
+    }
+
+    fn of_key(&mut self, key: Arc<str>) -> usize {
+        let rows = &mut self.rows;
+        *self.by_key.entry(key).or_insert_with_key(|key| {
+            rows.push((key.clone(), Vec::new()));
+            rows.len() - 1
+        })
     }
 
     fn write(self, outbox: &mut Outbox, reader: &TapeReader, names: &mut Dictionaries, run: &Run) {
-        let mut scratch = Vec::new();
         for (key, rows) in self.rows {
             let (mut start, mut first) = (outbox.bytes.len(), run.get(rows[0]));
             for (at, &row) in rows.iter().enumerate() {
                 let record = run.get(row);
                 let trade = trade_of(&key, names.reason(reader, &record), &record);
-                proto::write_batch_trade(&mut outbox.bytes, &mut scratch, &trade);
+                proto::write_batch_trade(&mut outbox.bytes, &trade);
                 let next = rows.get(at + 1).map(|&next| run.get(next));
                 let goes_on = next.as_ref().is_some_and(|next| next.rule_set() == record.rule_set());
                 if !goes_on || outbox.bytes.len() - start >= BATCH_BYTES {

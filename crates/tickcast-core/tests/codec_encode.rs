@@ -190,8 +190,8 @@ proptest! {
 
     #[test]
     fn a_batch_of_trades_is_its_trades_with_their_lengths(trades in prop::collection::vec(trades(), 0..5)) {
-        let (mut out, mut scratch) = (Vec::new(), Vec::new());
-        trades.iter().for_each(|trade| proto::write_batch_trade(&mut out, &mut scratch, &trade.trade()));
+        let mut out = Vec::new();
+        trades.iter().for_each(|trade| proto::write_batch_trade(&mut out, &trade.trade()));
         let mut rest = &out[..];
         for trade in &trades {
             let mut one = Vec::new();

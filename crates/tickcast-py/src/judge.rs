@@ -349,13 +349,13 @@ impl PyJudged {
     fn proto_batches<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
         let (out, ends) = py.detach(|| {
             let (message, messages) = self.0.messages();
-            let (mut out, mut scratch) = (Vec::with_capacity(self.0.len() * 96), Vec::new());
+            let mut out = Vec::with_capacity(self.0.len() * 96);
             let mut ends = Vec::with_capacity(messages);
             for (row, entry) in self.0.entries().enumerate() {
                 while ends.len() < message[row] as usize {
                     ends.push(out.len());
                 }
-                proto::write_batch_trade(&mut out, &mut scratch, &entry.trade);
+                proto::write_batch_trade(&mut out, &entry.trade);
             }
             ends.resize(messages, out.len());
             (out, ends)

@@ -215,7 +215,7 @@ mod tests {
             let (mut proto, mut batch) = (Vec::new(), Vec::new());
             written::write_trade(&mut proto, &sent);
             for _ in 0..2 {
-                written::write_batch_trade(&mut batch, &mut Vec::new(), &sent);
+                written::write_batch_trade(&mut batch, &sent);
             }
             let got = decode_trades([
                 (None, "desk@1", &json[..]), (None, "desk@1", &proto), (Some(Format::ProtoBatch), "desk@2", &batch),

@@ -40,15 +40,23 @@ pub fn write_trade(out: &mut Vec<u8>, trade: &Trade<'_>) {
     if let Some(reason) = trade.reason {
         text(out, tag::TRADE_REASON, reason.as_bytes());
     }
-    double(out, tag::TRADE_VWAP_20M, if trade.vwap_20m.is_nan() { 0.0 } else { trade.vwap_20m });
+    double(out, tag::TRADE_VWAP_20M, vwap(trade));
 }
 
-/// Appends a trade to a `ValidatedTradeBatch`: trades written one after another are the whole message. `scratch` is
-/// memory to be used again.
-pub fn write_batch_trade(out: &mut Vec<u8>, scratch: &mut Vec<u8>, trade: &Trade<'_>) {
-    scratch.clear();
-    write_trade(scratch, trade);
-    text(out, tag::BATCH_TRADES, scratch);
+/// Appends a trade to a `ValidatedTradeBatch`: trades written one after another are the whole message.
+pub fn write_batch_trade(out: &mut Vec<u8>, trade: &Trade<'_>) {
+    let id = trade.instrument_id.len() as u64;
+    let len = 34
+        + if id == 0 { 0 } else { 1 + varint_len(id) + id }
+        + double_len(trade.price)
+        + int64_len(trade.volume)
+        + int64_len(trade.timestamp_ns)
+        + int64_len(trade.status as i64)
+        + trade.reason.map_or(0, |reason| 1 + varint_len(reason.len() as u64) + reason.len() as u64)
+        + double_len(vwap(trade));
+    out.push(tag::BATCH_TRADES);
+    varint(out, len);
+    write_trade(out, trade);
 }
 
 /// Appends a tick as one `RawMarketTick`, without its length.
@@ -66,12 +74,16 @@ pub fn write_tick(out: &mut Vec<u8>, instrument_id: &str, price: f64, volume: i6
 pub fn write_batch_tick(out: &mut Vec<u8>, instrument_id: &str, price: f64, volume: i64, timestamp_ns: i64) {
     let id = instrument_id.len() as u64;
     let len = if id == 0 { 0 } else { 1 + varint_len(id) + id }
-        + if price.to_bits() == 0 { 0 } else { 9 }
-        + if volume == 0 { 0 } else { 1 + varint_len(volume as u64) }
-        + if timestamp_ns == 0 { 0 } else { 1 + varint_len(timestamp_ns as u64) };
+        + double_len(price)
+        + int64_len(volume)
+        + int64_len(timestamp_ns);
     out.push(tag::BATCH_TICKS);
     varint(out, len);
     write_tick(out, instrument_id, price, volume, timestamp_ns);
+}
+
+fn vwap(trade: &Trade<'_>) -> f64 {
+    if trade.vwap_20m.is_nan() { 0.0 } else { trade.vwap_20m }
 }
 
 #[inline]
@@ -111,6 +123,17 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&bytes[..=len]);
 }
 
+#[inline]
+fn double_len(value: f64) -> u64 {
+    if value.to_bits() == 0 { 0 } else { 9 }
+}
+
+#[inline]
+fn int64_len(value: i64) -> u64 {
+    if value == 0 { 0 } else { 1 + varint_len(value as u64) }
+}
+
+#[inline]
 fn varint_len(value: u64) -> u64 {
     u64::from((value | 1).ilog2() / 7 + 1)
 }

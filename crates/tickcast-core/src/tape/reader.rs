@@ -109,9 +109,18 @@ impl TapeReader {
     ///
     /// `out` is empty after an overrun, at a hole, and where nothing new has come.
     pub fn read(&self, from: u64, to: u64, out: &mut Run) -> Read {
-        out.clear();
-        let (shared, span) = (&*self.shared, self.span());
         let from = from.max(1);
+        let read = self.copy(from, to, out);
+        if !matches!(read, Read::Done { to } if to >= from) {
+            out.clear();
+        }
+        read
+    }
+
+    /// Does what [`TapeReader::read`] says, but leaves anything in `out` where nothing was read. What it held before is
+    /// overwritten where it lies: to make it zeros first took as long as the half of copying.
+    fn copy(&self, from: u64, to: u64, out: &mut Run) -> Read {
+        let (shared, span) = (&*self.shared, self.span());
         let to = to.min(span.head()).min(from.saturating_add(MAX_RUN - 1));
         if let Err(oldest) = span.still_holds(from) {
             return Read::Overrun { oldest };
@@ -140,16 +149,10 @@ impl TapeReader {
         match result {
             Ok(()) => match out.cut_at_hole() {
                 None => Read::Done { to },
-                Some((0, end)) => {
-                    out.clear();
-                    Read::Hole { to: end.clamp(from, span.head().max(from)) }
-                }
+                Some((0, end)) => Read::Hole { to: end.clamp(from, span.head().max(from)) },
                 Some((rows, _)) => Read::Done { to: from + rows - 1 },
             },
-            Err(oldest) => {
-                out.clear();
-                Read::Overrun { oldest }
-            }
+            Err(oldest) => Read::Overrun { oldest },
         }
     }
 
