@@ -8,11 +8,15 @@
 use crate::horizon::{Horizon, Horizons};
 use crate::position::{Origin, Position};
 use crate::screen::{Screen, ScreenConfig};
-use crate::tape::{Entry, SCREEN_RULE, flags};
+use crate::tape::flags;
 use crate::tick::{Broken, Names, TickBatch};
-use crate::trade::{Status, Trade};
+use crate::trade::Status;
 use crate::window::{Clock, Segment, Ticket, WindowConfig, Windows};
 use crate::{Error, Result};
+use judged::Verdict;
+pub use judged::{Judged, Stages};
+
+mod judged;
 
 /// Screens ticks and holds the windows of all instruments.
 #[derive(Debug)]
@@ -115,40 +119,6 @@ pub struct Verdicts<'a> {
     pub limit: &'a [f64],
     /// Enrichments, one column after the other.
     pub enrichments: &'a [f64],
-}
-
-/// Judged trades, in the order of their ticks.
-#[derive(Debug)]
-pub struct Judged {
-    pending: Pending,
-    verdict: Vec<Verdict>,
-    reasons: Vec<(String, bool)>,
-    enrichments: Vec<f64>,
-    enrichment_count: usize,
-    /// When each stage ended.
-    pub stages: Stages,
-}
-
-/// When the stages of a batch ended; arrival stands with each tick.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Stages {
-    /// When the batch was begun (decoding and waiting were over), ns since the Unix epoch.
-    pub begun_ns: i64,
-    /// What the rules took from there, µs.
-    pub rules_us: u32,
-    /// What settling took from there, µs.
-    pub enrich_us: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Verdict {
-    status: Status,
-    rule: u16,
-    reason: u32,
-    vwap_20m: f64,
-    rules_vwap: f64,
-    observed: f64,
-    limit: f64,
 }
 
 impl Judge {
@@ -320,18 +290,7 @@ impl Judge {
     pub fn settle(&mut self, mut pending: Pending, verdicts: Verdicts<'_>) -> Result<Judged> {
         let shape = verdicts.check(pending.passed.len());
         let mut tickets = std::mem::take(&mut pending.tickets);
-        let mut verdict = vec![
-            Verdict {
-                status: Status::Invalid,
-                rule: SCREEN_RULE,
-                reason: 0,
-                vwap_20m: f64::NAN,
-                rules_vwap: f64::NAN,
-                observed: f64::NAN,
-                limit: f64::NAN,
-            };
-            pending.ticks.len()
-        ];
+        let mut verdict = vec![Verdict::REFUSED; pending.ticks.len()];
         for (i, &row) in pending.passed.iter().enumerate() {
             let status = match shape {
                 Ok(_) => Status::from_number(verdicts.status[i]).unwrap_or(Status::Invalid),
@@ -476,111 +435,5 @@ impl Verdicts<'_> {
             });
         }
         Ok(self.enrichments.len().checked_div(rows).unwrap_or(0))
-    }
-}
-
-impl Judged {
-    fn new(pending: Pending, mut verdict: Vec<Verdict>, verdicts: Verdicts<'_>, count: usize) -> Self {
-        let mut reasons = verdicts.reasons.to_vec();
-        if reasons.is_empty() {
-            reasons.push((String::new(), false));
-        }
-        for f in &pending.faults {
-            let v = &mut verdict[f.row as usize];
-            v.reason = reasons.len() as u32;
-            v.observed = f.observed;
-            v.limit = f.limit;
-            reasons.push((f.reason.clone(), f.reason_is_text));
-        }
-        let mut enrichments = vec![f64::NAN; verdict.len() * count];
-        let passed = pending.passed.len();
-        for (i, &row) in pending.passed.iter().enumerate() {
-            // On trades that are not VALID enrichments are absent.
-            if verdict[row as usize].status == Status::Valid {
-                for k in 0..count {
-                    enrichments[row as usize * count + k] = verdicts.enrichments[k * passed + i];
-                }
-            }
-        }
-        Judged { pending, verdict, reasons, enrichments, enrichment_count: count, stages: Stages::default() }
-    }
-
-    /// Number of trades.
-    pub fn len(&self) -> usize {
-        self.verdict.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.verdict.is_empty()
-    }
-
-    /// Number of trades with this status.
-    pub fn count(&self, status: Status) -> usize {
-        self.verdict.iter().filter(|v| v.status == status).count()
-    }
-
-    /// Position of the last message of each partition of the batch: what the tape remembers with these trades.
-    ///
-    /// Their index is the largest possible, since the whole message has been judged.
-    pub fn last_positions(&self) -> Vec<Position> {
-        self.pending.origin.last()
-    }
-
-    /// Whether it was only to fill the windows ([`Origin::silent`]).
-    pub fn is_silent(&self) -> bool {
-        self.pending.origin.silent
-    }
-
-    /// When the last message of the batch arrived, ns since the Unix epoch; 0: it had none.
-    pub fn last_arrival_ns(&self) -> i64 {
-        self.pending.origin.arrival_ns.last().copied().unwrap_or(0)
-    }
-
-    /// Which message of the batch each trade's tick came in, in order, and how many messages there were.
-    pub fn messages(&self) -> (&[u32], usize) {
-        (&self.pending.ticks.message, self.pending.origin.offset.len())
-    }
-
-    /// The trades, ready for the tape.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
-        (0..self.verdict.len()).map(|row| self.entry(row))
-    }
-
-    fn entry(&self, row: usize) -> Entry<'_> {
-        let (t, v) = (&self.pending.ticks, &self.verdict[row]);
-        let message = t.message[row] as usize;
-        let (reason, reason_is_text) = match v.reason {
-            0 => (None, false),
-            r => {
-                let (text, is_text) = &self.reasons[r as usize];
-                (Some(text.as_str()), *is_text)
-            }
-        };
-        let arrival_ns = self.pending.origin.arrival_ns.get(message).copied().unwrap_or(0);
-        let decode_us = u32::try_from((self.stages.begun_ns - arrival_ns).max(0) / 1000).unwrap_or(u32::MAX);
-        Entry {
-            trade: Trade {
-                id: self.pending.origin.position(message, t.index[row]).trade_id(),
-                instrument_id: t.id(row),
-                price: t.price[row],
-                volume: t.volume[row],
-                timestamp_ns: t.timestamp_ns[row],
-                status: v.status,
-                reason,
-                vwap_20m: v.vwap_20m,
-                enrichments: &self.enrichments[row * self.enrichment_count..(row + 1) * self.enrichment_count],
-            },
-            reason_is_text,
-            flags: self.pending.flags[row],
-            rule: v.rule,
-            observed: v.observed,
-            limit: v.limit,
-            rules_vwap: v.rules_vwap,
-            ingest_ns: arrival_ns,
-            decode_us,
-            rules_us: self.stages.rules_us,
-            enrich_us: self.stages.enrich_us,
-        }
     }
 }
