@@ -433,7 +433,7 @@ class KafkaSource:
         for known in placed:
             self._inlet.divert(self._url.topic, known.partition)
         consumer.assign(placed)
-        log.info("partitions assigned: %s", ", ".join(f"{p.partition} from {p.offset}" for p in placed) or "none")
+        log.info("partitions assigned: %s", ", ".join(map(shown, placed)) or "none")
         self._enter("live", f"reading {self._shown}, partitions {sorted(self._shelves)}")
         self._tell()
 
@@ -588,3 +588,9 @@ REFUSALS = frozenset(
 def lowest_read(read_from: int) -> int | None:
     """Return the first offset that is read from there; None at the end, which is not known before it is reached."""
     return 0 if read_from == OFFSET_BEGINNING else None if read_from == OFFSET_END else read_from
+
+
+def shown(place: TopicPartition) -> str:
+    """Return a partition and from where it is read, in words."""
+    words = {OFFSET_BEGINNING: "its beginning", OFFSET_END: "its end"}
+    return f"{place.partition} from {words.get(place.offset, place.offset)}"
