@@ -41,6 +41,8 @@ SOCKET_PATH = "/ws/marketdata"
 DONT_COME_BACK = range(4500, 5000)
 """Close codes after which a client stays away (``docs/protocol.md``)."""
 
+_CLOSE_S = 1.0
+"""Longest wait for the gateway's answer to the end: it lies behind all that is still on its way."""
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -186,6 +188,7 @@ async def _connection(subscription: Subscription, place: _Place) -> AsyncGenerat
         additional_headers=headers,
         max_size=_MAX_MESSAGE_BYTES,
         compression=None,
+        close_timeout=_CLOSE_S,
     ) as socket:
         if socket.subprotocol != SUBPROTOCOL:
             raise TickcastError(f"{subscription.url} does not speak {SUBPROTOCOL}")

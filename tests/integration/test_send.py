@@ -1,13 +1,20 @@
 """`tickcast send` and `tickcast tail` against a real tickcast, over WebSocket and gRPC."""
 
+import fcntl
 import gzip
 import json
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from fixtures.processes import Program, Programs
+from fixtures.processes import Program, Programs, clean_env, wait_until
+from tickcast._core import TapeReader
 
 GOOD = {"instrumentId": "AAPL", "price": 187.25, "volume": 100, "timestampNs": "1700000000000000000"}
 BAD = {"instrumentId": "AAPL", "price": -1, "volume": 100, "timestampNs": "1700000000000000001"}
@@ -77,6 +84,32 @@ def test_nobody_there_is_told(programs: Programs, tmp_path: Path) -> None:
     for url in ("ws://127.0.0.1:1", "grpc://127.0.0.1:1"):
         _, program = sent(programs, url, file, code=1)
         assert "127.0.0.1:1" in program.errors[-1]
+
+
+def test_tail_does_not_outlive_whoever_reads_it(programs: Programs, run_dir: Path) -> None:
+    command = ("serve", "--source", "sim://?rate=20000", "--port", "0", "--grpc-port", "0")
+    program = programs.tickcast(*command, "--run-dir", str(run_dir))
+    words = dict(word.split("=", 1) for word in program.expect("ready").split()[1:])
+    programs.adopt_children(run_dir)
+    command = (sys.executable, "-m", "tickcast", "tail", words["web"])
+    with subprocess.Popen(command, env=clean_env(), stdout=subprocess.PIPE) as tail:
+        assert tail.stdout is not None
+        assert tail.stdout.readline()
+        # It waits for its reader, and the gateway's frames wait for it.
+        room = fcntl.fcntl(tail.stdout, fcntl.F_GETPIPE_SZ)
+        wait_until(lambda: waiting_bytes(tail.stdout) > room - 4096, "the pipe is full")
+        first = TapeReader.open(str(run_dir)).head
+        wait_until(lambda: TapeReader.open(str(run_dir)).head > first + 60_000, "three more seconds of trades")
+        tail.stdout.close()
+        try:
+            tail.wait(5)
+        finally:
+            tail.kill()
+    assert program.end() == 0
+
+
+def waiting_bytes(pipe: IO[bytes]) -> int:
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
 
 
 def test_tail_shows_the_same_trades_from_a_gateway_and_from_the_processor(programs: Programs, run_dir: Path) -> None:
