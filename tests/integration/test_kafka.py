@@ -21,6 +21,8 @@ from tickcast.sources import open_source
 
 pytestmark = pytest.mark.kafka
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 
 def process(programs: Programs, run_dir: Path, source: str, sink: str, *more: str):
     program = programs.tickcast(
@@ -75,9 +77,6 @@ def test_a_sink_leaves_the_headers_out_where_nobody_wants_them(
     assert program.end() == 0
     assert [m.headers() for m in messages] == [None] * 300
     assert [(trade_of(m)["instrumentId"], m.key().decode()) for m in messages] == [(t[0], t[0]) for t in ticks]
-
-
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def test_a_tick_that_is_traced_hands_its_context_on_to_its_trade(

@@ -24,11 +24,17 @@ CSV = "instrument_id,price,volume,timestamp_ns\nAAPL,187.25,100,1700000000000000
 @pytest.fixture
 def served(programs: Programs, run_dir: Path) -> Iterator[dict[str, str]]:
     """The addresses of a running tickcast without a source."""
-    program = programs.tickcast("serve", "--port", "0", "--grpc-port", "0", "--run-dir", str(run_dir))
-    words = dict(word.split("=", 1) for word in program.expect("ready").split()[1:])
-    programs.adopt_children(run_dir)
+    program, words = serve(programs, run_dir)
     yield {"ws": words["web"], "grpc": f"grpc://{words['grpc']}"}
     assert program.end() == 0
+
+
+def serve(programs: Programs, run_dir: Path, *options: str) -> tuple[Program, dict[str, str]]:
+    """Start a tickcast; return it and its addresses."""
+    program = programs.tickcast("serve", "--port", "0", "--grpc-port", "0", "--run-dir", str(run_dir), *options)
+    words = dict(word.split("=", 1) for word in program.expect("ready").split()[1:])
+    programs.adopt_children(run_dir)
+    return program, words
 
 
 def sent(programs: Programs, url: str, file: Path, code: int = 0) -> tuple[list[dict], Program]:
@@ -87,10 +93,7 @@ def test_nobody_there_is_told(programs: Programs, tmp_path: Path) -> None:
 
 
 def test_tail_does_not_outlive_whoever_reads_it(programs: Programs, run_dir: Path) -> None:
-    command = ("serve", "--source", "sim://?rate=20000", "--port", "0", "--grpc-port", "0")
-    program = programs.tickcast(*command, "--run-dir", str(run_dir))
-    words = dict(word.split("=", 1) for word in program.expect("ready").split()[1:])
-    programs.adopt_children(run_dir)
+    program, words = serve(programs, run_dir, "--source", "sim://?rate=20000")
     command = (sys.executable, "-m", "tickcast", "tail", words["web"])
     with subprocess.Popen(command, env=clean_env(), stdout=subprocess.PIPE) as tail:
         assert tail.stdout is not None
@@ -113,10 +116,7 @@ def waiting_bytes(pipe: IO[bytes]) -> int:
 
 
 def test_tail_shows_the_same_trades_from_a_gateway_and_from_the_processor(programs: Programs, run_dir: Path) -> None:
-    command = ("serve", "--source", "sim://?rate=500&instruments=5", "--port", "0", "--grpc-port", "0")
-    program = programs.tickcast(*command, "--run-dir", str(run_dir))
-    words = dict(word.split("=", 1) for word in program.expect("ready").split()[1:])
-    programs.adopt_children(run_dir)
+    program, words = serve(programs, run_dir, "--source", "sim://?rate=500&instruments=5")
     shown = []
     for url in (words["web"], f"grpc://{words['grpc']}"):
         tail = programs.tickcast("tail", url, "--from", "1", "-n", "200")

@@ -88,9 +88,7 @@ def true_or_false(text: str) -> bool:
 
 def payload_format(text: str) -> str:
     """Read the format of payloads."""
-    if text not in get_args(PayloadFormat):
-        raise ValueError(f"must be one of {', '.join(get_args(PayloadFormat))}, was {text!r}")
-    return text
+    return one_of(*get_args(PayloadFormat))(text)
 
 
 def pause(text: str) -> int:
