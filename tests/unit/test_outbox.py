@@ -1,5 +1,6 @@
 """What a sink reads off the tape while the partitions that it has to write come and go."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -82,6 +83,20 @@ def test_a_batch_is_of_one_instrument_and_one_rule_set(tmp_path: Path) -> None:
     assert told == [("N0", "none@1", "5"), ("N0", "desk@2", "11"), ("N1", "none@1", "6"), ("N1", "desk@2", "12")]
     assert [dict(headers)["tickcast-trade-id"] for _, _, _, headers in found] == [key for _, _, key, _ in found]
     assert {dict(headers)["tickcast-epoch"] for _, _, _, headers in found} == {f"{tape.epoch:016x}"}
+    tape.close()
+
+
+def test_a_batch_keeps_the_order_of_an_instrument_whether_its_id_is_in_the_dictionary_or_not(tmp_path: Path) -> None:
+    tape = open_tape(str(tmp_path))
+    hold = tape.hold("sink")
+    # What fails the screen brings its id along, the others have a code.
+    prices = [("AAA", -1), ("AAA", 5), ("BBB", 5), ("AAA", -1), ("BBB", -1), ("AAA", 5)]
+    ticks = [f'{{"instrumentId":"{name}","price":{price},"volume":1,"timestampNs":"7"}}' for name, price in prices]
+    tape.append(judge_messages(Judge(), [Message(0, f"[{','.join(ticks)}]".encode())]), True)
+    found = hold.read_messages(100, 0.0, "proto-batch").messages()
+    assert [(key, dict(headers)["tickcast-sequence"]) for key, _, _, headers in found] == [("AAA", "6"), ("BBB", "5")]
+    ids = [re.findall(rb"[0-9a-f]{32}", payload) for _, payload, _, _ in found]
+    assert [[int(digits[-4:], 16) for digits in each] for each in ids] == [[0, 1, 3, 5], [2, 4]]
     tape.close()
 
 
