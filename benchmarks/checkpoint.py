@@ -17,7 +17,7 @@ from tickcast._core import Judge, MessageDecoder, TapeWriter, WindowCheckpoint
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
-from fixtures.topics import as_batch  # noqa: E402 (the fixtures are beside, in tests)
+from fixtures.ticks import as_batch  # noqa: E402 (the fixtures are beside, in tests)
 
 START_NS = 1_700_000_000_000_000_000
 MESSAGE = 4_096

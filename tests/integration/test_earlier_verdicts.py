@@ -11,7 +11,8 @@ pytest.importorskip("confluent_kafka")
 
 from fixtures.kafka import KafkaServer
 from fixtures.processes import Programs, wait_until
-from fixtures.topics import Publisher, Topic, make_ticks, trade_of
+from fixtures.ticks import make_ticks
+from fixtures.topics import Publisher, Topic, trade_of
 from tickcast._core import TapeReader
 
 RULES = """

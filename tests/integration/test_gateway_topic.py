@@ -22,7 +22,8 @@ from fixtures.kafka import KafkaServer
 from fixtures.nats import NatsServer
 from fixtures.processes import Programs, lives
 from fixtures.serving import Gateway, until
-from fixtures.topics import Publisher, as_proto, make_ticks
+from fixtures.ticks import as_proto, make_ticks
+from fixtures.topics import Publisher
 from tickcast._core import NatsPublisher, TapeReader
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]

@@ -14,7 +14,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 
 from fixtures.nats import NatsServer
 from fixtures.processes import Program, Programs
-from fixtures.topics import as_proto, make_ticks
+from fixtures.ticks import as_proto, make_ticks
 
 TICKS = int(os.environ.get("TICKCAST_TEST_LOG_TICKS", "100000"))
 PUBLISH_S = float(os.environ.get("TICKCAST_TEST_LOG_SECONDS", "20"))

@@ -13,7 +13,8 @@ pytest.importorskip("confluent_kafka")
 
 from fixtures.kafka import KafkaServer
 from fixtures.processes import Programs, wait_until
-from fixtures.topics import Publisher, Topic, as_batch, as_json, as_proto, make_ticks, trade_of
+from fixtures.ticks import as_batch, as_json, as_proto, make_ticks
+from fixtures.topics import Publisher, Topic, trade_of
 from tickcast._core import TapeReader
 from tickcast.config import Config
 from tickcast.gateway import metrics

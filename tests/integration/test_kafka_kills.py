@@ -14,7 +14,8 @@ pytest.importorskip("confluent_kafka")
 
 from fixtures.kafka import KafkaServer
 from fixtures.processes import Program, Programs
-from fixtures.topics import Publisher, Topic, make_ticks, message_id
+from fixtures.ticks import make_ticks
+from fixtures.topics import Publisher, Topic, message_id
 from tickcast._core import TapeReader
 
 TICKS = int(os.environ.get("TICKCAST_TEST_LOG_TICKS", "100000"))

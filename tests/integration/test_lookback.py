@@ -14,7 +14,7 @@ from nats.js.api import StreamConfig
 from fixtures.kafka import KafkaServer
 from fixtures.nats import NatsServer
 from fixtures.processes import Program, Programs, wait_until
-from fixtures.topics import as_proto, make_ticks
+from fixtures.ticks import as_proto, make_ticks
 from tickcast._core import TapeReader
 from tickcast.errors import TapeError
 

@@ -12,7 +12,7 @@ import pytest
 from fixtures.nats import NatsServer
 from fixtures.processes import Program, Programs
 from fixtures.serving import until
-from fixtures.topics import as_batch
+from fixtures.ticks import as_batch
 from tickcast._core import TapeReader
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(120)]
