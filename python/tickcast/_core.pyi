@@ -64,6 +64,13 @@ class Batch:
     def last_positions(self) -> list[_Position]:
         """Stream, partition, offset and index of each partition's last message: reading goes on right behind it."""
     @property
+    def broker_ns(self) -> int:
+        """The broker's time of its first message, ns since the Unix epoch; 0: it has none.
+
+        Raises:
+            ValueError: The batch has been judged already.
+        """
+    @property
     def has_undecodable(self) -> bool:
         """Whether anything could not be decoded."""
     @property
@@ -994,6 +1001,8 @@ class JetStreamSource:
         root_certificates: See `NatsSource`.
         name: See `NatsSource`.
         trades: The messages hold judged trades, for `poll_trades`.
+        since_ns: Where no position is known, start with the first message that was stored at this time or later, ns
+            since the Unix epoch; goes before ``start``.
 
     Raises:
         ConfigError: A value is not allowed; names it.
@@ -1021,6 +1030,7 @@ class JetStreamSource:
         root_certificates: str | Path | None = None,
         name: str | None = None,
         trades: bool = False,
+        since_ns: int | None = None,
     ) -> JetStreamSource: ...
     def fileno(self) -> int:
         """Return a descriptor that is readable while there is something to poll or a change of state to look at."""
@@ -1051,14 +1061,21 @@ class JetStreamSource:
         """The source as a URL, without secrets."""
     @property
     def started(self) -> tuple[int, int, str] | None:
-        """Stream id, first sequence, and why there (``position``, ``durable``, ``all``, ``new``); None: not yet."""
+        """Stream id, first sequence, and why there; None: not yet.
+
+        ``position``, ``durable``, ``all``, ``new`` or ``since``.
+        """
+    @property
+    def waiting(self) -> int | None:
+        """Messages that waited where it began to read, those that only fill windows among them; None: not yet."""
     def load_position(self) -> tuple[int, int] | None:
         """Return the sequence and index that were kept under ``durable`` when the source started."""
     def save_position(self, sequence: int, index: int = ..., lowest: int | None = None) -> None:
         """Keep a position under ``durable``, once the tape has everything up to it. Returns at once.
 
         ``lowest`` is the sequence from which the windows that stood there can be had again: a source that is opened
-        without a position of the stream reads from there, silently (`Batch.silent`) up to the position.
+        without a position of the stream reads from there, silently (`Batch.silent`) up to the position. One that is
+        opened with an earlier position of the stream reads from behind that.
         """
     @property
     def saved_position(self) -> tuple[int, int] | None:

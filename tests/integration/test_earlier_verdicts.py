@@ -1,8 +1,6 @@
 """Whoever takes over takes the verdicts of the log's ticks as they were given; no rule is asked about them again."""
 
-import json
 import shutil
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -11,31 +9,10 @@ pytest.importorskip("confluent_kafka")
 
 from fixtures.kafka import KafkaServer
 from fixtures.processes import Programs, wait_until
-from fixtures.ticks import make_ticks
 from fixtures.topics import Publisher, Topic, trade_of
-from tickcast._core import TapeReader
+from fixtures.verdicts import RULES, TICKS, check_vwaps, rules_asked, trades_in
 
-RULES = """
-import tickcast as tc
-
-odd = tc.RuleSet("odd", version="1")
-every = tc.RuleSet("every", version="1")
-
-
-@odd.check(reason="Even volume")
-def odd_volumes(ticks):
-    return ticks.volume % 2 == 1
-
-
-@every.check(reason="Never")
-def anything(ticks):
-    return ticks.price > 0
-"""
-TICKS = [
-    (name, price, volume, time_ns) for name, price, volume, time_ns in make_ticks(3000, instruments=5) if price > 0
-]
 CUT = 2000
-WINDOW_NS = 20 * 60 * 10**9
 
 pytestmark = pytest.mark.kafka
 
@@ -61,9 +38,8 @@ def test_the_windows_hold_what_went_out_whatever_the_rules_say_by_now(
         return programs.tickcast("process", *flags, "--run-dir", str(run_dir), *settings, cwd=tmp_path)
 
     def written(count: int) -> list[dict]:
-        path = tmp_path / "trades.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines] if len(lines) == count else []
+        found = trades_in(tmp_path / "trades.jsonl")
+        return found if len(found) == count else []
 
     publisher = Publisher(address, topic)
     program = start("desk:odd")
@@ -75,7 +51,7 @@ def test_the_windows_hold_what_went_out_whatever_the_rules_say_by_now(
     publisher.publish(TICKS[CUT:])
     program = start("desk:every")
     trades = wait_until(lambda: written(len(TICKS)), "all trades")
-    asked = wait_until(lambda: rules_asked(run_dir), "the board tells what the rules were asked")
+    asked = wait_until(lambda: rules_asked(run_dir, len(TICKS) - CUT), "the board tells what the rules were asked")
     assert program.end() == 0, program.errors
 
     assert asked == len(TICKS) - CUT, "rules were asked again about what was judged before"
@@ -84,29 +60,6 @@ def test_the_windows_hold_what_went_out_whatever_the_rules_say_by_now(
     assert {trade["status"] for trade in trades[:CUT]} == {"VALID", "INVALID"}
     assert {trade["status"] for trade in trades[CUT:]} == {"VALID"}
     check_vwaps(trades)
-
-
-def rules_asked(run_dir: Path) -> int:
-    """Return how many ticks the rules were asked about, once the board has counted the last of them."""
-    board = json.loads(TapeReader.open(run_dir).board() or b"{}")
-    done = board.get("counters", {}).get("valid") == len(TICKS) - CUT
-    return board["ruleCounters"]["rows"] if done else 0
-
-
-def check_vwaps(trades: list[dict]) -> None:
-    """Compare every VWAP with the plain sum over the VALID trades that stand before it in its partition."""
-    valid: dict[str, list[dict]] = defaultdict(list)
-    in_order = sorted(trades, key=lambda trade: (trade["tradeId"][8:12], int(trade["tradeId"][12:28], 16)))
-    for trade in in_order:
-        if trade["status"] != "VALID":
-            continue
-        held = valid[trade["instrumentId"]]
-        held.append(trade)
-        until = int(trade["timestampNs"])
-        window = [t for t in held if until - WINDOW_NS < int(t["timestampNs"]) <= until]
-        volume = sum(int(t["volume"]) for t in window)
-        vwap = sum(t["price"] * int(t["volume"]) for t in window) / volume
-        assert trade["vwap20m"] == pytest.approx(vwap, rel=1e-9), trade
 
 
 def test_what_cannot_be_found_in_the_topic_is_judged_again(

@@ -133,14 +133,17 @@ async def test_a_position_is_read_on_from_and_kept_under_its_name(nats_server):
     assert first.save_trouble is None
     stream = first.started[0]
     first.close()
-    for positions, behind, decided in [
-        ([(stream, 0, 90, 65_535)], 90, "position"),
-        ([(stream, 0, 20, 0)], 60, "durable"),
-        ([(stream ^ 1, 0, 95, 0)], 60, "durable"),
+    for positions, behind, silent, decided in [
+        ([(stream, 0, 90, 65_535)], 90, 0, "position"),
+        ([(stream, 0, 20, 0)], 60, 40, "durable"),
+        ([(stream ^ 1, 0, 95, 0)], 60, 60, "durable"),
     ]:
         source = JetStreamSource(nats_server.url, "ticks", stream="TICKS", durable="desk", positions=positions)
-        batches = await pull(source, 100 - behind)
-        assert sum(batch.rows for batch in batches) == 100 - behind
+        batches = await pull(source, silent + 100 - behind)
+        assert sum(batch.rows for batch in batches if batch.silent) == silent
+        assert sum(batch.rows for batch in batches if not batch.silent) == 100 - behind
+        assert all(batch.broker_ns > time.time_ns() - 3600 * 10**9 for batch in batches)
+        assert source.waiting == silent + 100 - behind
         assert source.started == (stream, behind + 1, decided)
         assert source.load_position() == (60, 65_535)
         source.close()

@@ -95,7 +95,7 @@ def test_tail_does_not_outlive_whoever_reads_it(programs: Programs, run_dir: Pat
     program, words = serve(programs, run_dir, "--source", "sim://?rate=20000")
     command = (sys.executable, "-m", "tickcast", "tail", words["web"])
     reader, writer = os.pipe()
-    with open(reader, "rb", buffering=0) as lines, open(writer, "wb") as ours:
+    with os.fdopen(reader, "rb", buffering=0) as lines, os.fdopen(writer, "wb") as ours:
         tail = subprocess.Popen(command, env=clean_env(), stdout=ours)
         try:
             assert lines.read(1)

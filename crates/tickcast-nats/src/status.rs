@@ -56,7 +56,7 @@ pub struct Meters {
     pub repeats: u64,
     /// How often a live connection ended.
     pub disconnects: u64,
-    /// Messages that wait in the stream, as of the last one taken in; 0 for core NATS.
+    /// Messages that wait in the stream, as of the last one taken in, or of when reading began; 0 for core NATS.
     pub pending: u64,
     /// When the last message came, ns since the Unix epoch; 0: none yet.
     pub last_arrival_ns: i64,

@@ -122,6 +122,12 @@ impl Batch {
         self.last.clone()
     }
 
+    /// The broker's time of its first message, ns since the Unix epoch; 0: it has none.
+    #[getter]
+    fn broker_ns(&self) -> PyResult<i64> {
+        self.with(|_, origin| Ok(origin.broker_ns.first().copied().unwrap_or_default()))
+    }
+
     /// Whether anything could not be decoded.
     #[getter]
     fn has_undecodable(&self) -> bool {

@@ -129,7 +129,8 @@ impl JetStreamSource {
     #[new]
     #[pyo3(signature = (servers, subject, *, stream=None, durable=None, start="all", positions=Vec::new(),
         create=false, max_bytes=None, max_age=None, format=None, volume_scale=1, instrument_scales=None,
-        max_rows=4096, window=2048, credentials=None, root_certificates=None, name=None, trades=false))]
+        max_rows=4096, window=2048, credentials=None, root_certificates=None, name=None, trades=false,
+        since_ns=None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
     fn new(
         servers: Urls,
@@ -150,6 +151,7 @@ impl JetStreamSource {
         root_certificates: Option<PathBuf>,
         name: Option<String>,
         trades: bool,
+        since_ns: Option<i64>,
     ) -> PyResult<Self> {
         let positions = positions.into_iter();
         let config = JetStreamConfig {
@@ -157,10 +159,11 @@ impl JetStreamSource {
             subject,
             stream,
             durable,
-            start: match start {
-                "all" => Start::All,
-                "new" => Start::New,
-                other => return Err(wrong("start", other, "all or new")),
+            start: match (since_ns, start) {
+                (Some(since_ns), _) => Start::Since(since_ns),
+                (None, "all") => Start::All,
+                (None, "new") => Start::New,
+                (None, other) => return Err(wrong("start", other, "all or new")),
             },
             positions: positions
                 .map(|(stream, partition, offset, index)| Position { stream, partition, offset, index })
@@ -220,6 +223,11 @@ impl JetStreamSource {
     #[getter]
     fn started(&self) -> Option<(u32, u64, &'static str)> {
         self.0.started().map(|started| (started.stream, started.sequence, started.from.name()))
+    }
+
+    #[getter]
+    fn waiting(&self) -> Option<u64> {
+        self.0.waiting()
     }
 
     fn load_position(&self) -> Option<(u64, u16)> {

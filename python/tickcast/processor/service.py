@@ -24,7 +24,7 @@ from tickcast.rpc.server import RpcServer
 from tickcast.rpc.services import make_services
 from tickcast.rundir import RunDir
 from tickcast.sinks import Sink, open_sink
-from tickcast.sources import LaggingSource, LogSource, Source, open_source
+from tickcast.sources import LaggingSource, LogSource, SilentSource, Source, open_source
 from tickcast.sources.replay import END_OFFSET, ReplaySource
 
 __all__ = ["Processor"]
@@ -76,6 +76,7 @@ class Processor:
         self._checkpoints = self._make_checkpoints()
         if isinstance(self._source, LogSource):
             self._source.attach(self._writer.epoch, self._begin_partition)
+        if isinstance(self._source, SilentSource):
             pipeline.judging.earlier = self._source.earlier
         draining = asyncio.Event()
         self._rpc = RpcServer(config.grpc, make_services(config, self, draining), draining)

@@ -4,13 +4,23 @@ from tickcast import urls
 from tickcast.config import Config
 from tickcast.errors import ConfigError
 from tickcast.rundir import RunDir
-from tickcast.sources.base import Lag, LaggingSource, LogSource, Position, Source, SourceState
+from tickcast.sources.base import Lag, LaggingSource, LogSource, Position, SilentSource, Source, SourceState
 from tickcast.sources.idle import IdleSource
-from tickcast.sources.nats import BrokerSource
+from tickcast.sources.jetstream import StreamSource
+from tickcast.sources.nats import SubjectSource
 from tickcast.sources.replay import ReplaySource
 from tickcast.sources.sim import SimSource
 
-__all__ = ["Lag", "LaggingSource", "LogSource", "Position", "Source", "SourceState", "open_source"]
+__all__ = [
+    "Lag",
+    "LaggingSource",
+    "LogSource",
+    "Position",
+    "SilentSource",
+    "Source",
+    "SourceState",
+    "open_source",
+]
 
 
 def open_source(config: Config, lookback_ns: int = 0) -> Source:
@@ -32,8 +42,10 @@ def open_source(config: Config, lookback_ns: int = 0) -> Source:
             return SimSource(url)
         case urls.Replay():
             return ReplaySource(url, *scales(config, url.volume_scale))
-        case urls.Nats() | urls.JetStream():
-            return BrokerSource(url, *scales(config, url.volume_scale))
+        case urls.Nats():
+            return SubjectSource(url, *scales(config, url.volume_scale))
+        case urls.JetStream():
+            return StreamSource(url, validated_stream(config, url), *scales(config, url.volume_scale))
         case urls.Grpc():
             raise ConfigError(f"source: {urls.mask(config.source)} gives trades that are judged already, not ticks")
         case urls.Kafka():
@@ -59,9 +71,14 @@ def kafka_source(config: Config, url: urls.Kafka, lookback_ns: int) -> Source:
 
 def validated_topic(config: Config, url: urls.Kafka) -> urls.KafkaSink | None:
     """Return the sink that writes judged trades to the brokers that ticks come from, if there is one."""
-    sinks = [urls.parse_sink(sink) for sink in config.sinks]
-    topics = [sink for sink in sinks if isinstance(sink, urls.KafkaSink)]
-    return next((sink for sink in topics if sink.servers == url.servers), None)
+    sinks = (urls.parse_sink(sink) for sink in config.sinks)
+    return next((sink for sink in sinks if isinstance(sink, urls.KafkaSink) and sink.servers == url.servers), None)
+
+
+def validated_stream(config: Config, url: urls.JetStream) -> urls.JetStreamSink | None:
+    """Return the sink that writes judged trades to the servers that ticks come from, if there is one."""
+    sinks = (urls.parse_sink(sink) for sink in config.sinks)
+    return next((sink for sink in sinks if isinstance(sink, urls.JetStreamSink) and sink.server == url.server), None)
 
 
 def scales(config: Config, of_source: int | None) -> tuple[int, dict[str, int]]:

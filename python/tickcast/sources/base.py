@@ -8,10 +8,25 @@ import msgspec
 
 from tickcast._core import Batch, EarlierVerdicts
 
-__all__ = ["Lag", "LaggingSource", "LogSource", "Position", "Source", "SourceState"]
+__all__ = [
+    "VERDICT_MARGIN_MS",
+    "VERDICT_PATIENCE_S",
+    "Lag",
+    "LaggingSource",
+    "LogSource",
+    "Position",
+    "SilentSource",
+    "Source",
+    "SourceState",
+]
 
 Position = tuple[int, int, int, int]
 """Stream, partition, offset, index within the message."""
+
+VERDICT_MARGIN_MS = 60_000
+"""A judged trade may stand in its log with a time that is so much before its tick's: brokers' clocks differ."""
+VERDICT_PATIENCE_S = 30.0
+"""Longest wait for what ticks were judged; what is not known then is judged again."""
 
 
 class SourceState(msgspec.Struct, frozen=True):
@@ -90,11 +105,16 @@ class LaggingSource(Protocol):
 
 
 @runtime_checkable
-class LogSource(Source, Protocol):
-    """A source that fills the windows itself, from the log, for the partitions that it is given."""
+class SilentSource(Source, Protocol):
+    """A source that reads ticks again, silently, whose trades are elsewhere already."""
 
     earlier: EarlierVerdicts
-    """What ticks that it reads again, silently, were judged: by the tape, and by the topic of judged trades."""
+    """What those ticks were judged: by the tape, and by what has the judged trades."""
+
+
+@runtime_checkable
+class LogSource(SilentSource, Protocol):
+    """A source that fills the windows itself, from the log, for the partitions that it is given."""
 
     def attach(self, epoch: int, begin: Callable[[int, int, bool], Awaitable[int]]) -> None:
         """Learn which tape it is, and how to have a partition begin anew, in order with what was handed out.

@@ -1,57 +1,39 @@
-"""``nats://`` and ``jetstream://``: the extension's client decodes; its batches are awaited by a file descriptor."""
+"""``nats://``: the extension's client decodes; its batches are awaited by a file descriptor."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from tickcast import urls
 from tickcast._core import Batch, JetStreamSource, NatsSource
 from tickcast.servers import server_list
-from tickcast.sources.base import Lag, Position, SourceState
+from tickcast.sources.base import Position, SourceState
 
-__all__ = ["BrokerSource"]
+__all__ = ["BrokerSource", "SubjectSource"]
 
 LOOK_S = 1.0
 """How often a quiet client is looked at even without a sign, for an error it may have run into."""
 
+Client = TypeVar("Client", NatsSource, JetStreamSource)
 
-class BrokerSource:
-    """A NATS subject, or a JetStream stream read on from the tape's position. Reconnects by itself, for ever."""
+
+class BrokerSource(ABC, Generic[Client]):
+    """What a NATS server sends, as one of the extension's clients brings it. Reconnects by itself, for ever."""
 
     live = True
 
-    def __init__(self, url: urls.Nats | urls.JetStream, volume_scale: int, scales: dict[str, int]) -> None:
-        self._url = url
-        self._volume_scale, self._scales = volume_scale, scales
-        self._client: NatsSource | JetStreamSource | None = None
-        self._state = SourceState.now("reconnecting", "not connected yet")
+    def __init__(self) -> None:
+        self._client: Client | None = None
+        self._unopened = SourceState.now("reconnecting", "not connected yet")
 
-    @property
-    def positioned(self) -> bool:
-        """Only a stream can be read again."""
-        return isinstance(self._url, urls.JetStream)
+    @abstractmethod
+    def _connect(self, positions: Sequence[Position]) -> Client:
+        """Return a client that begins to connect."""
 
     async def open(self, positions: Sequence[Position]) -> None:
-        """Begin to connect; trades come once the server is there."""
-        url, servers = self._url, server_list(self._url.server)
-        if isinstance(url, urls.JetStream):
-            self._client = JetStreamSource(
-                servers,
-                url.subject,
-                stream=url.stream,
-                durable=url.durable,
-                positions=list(positions),
-                format=url.format,
-                volume_scale=self._volume_scale,
-                instrument_scales=self._scales,
-            )
-        else:
-            self._client = NatsSource(
-                servers,
-                url.subject,
-                format=url.format,
-                volume_scale=self._volume_scale,
-                instrument_scales=self._scales,
-            )
+        """Begin to connect; ticks come once the server is there."""
+        self._client = self._connect(positions)
 
     async def next(self, max_rows: int) -> Batch | None:
         """Wait for messages and return what has come.
@@ -74,25 +56,11 @@ class BrokerSource:
                 loop.remove_reader(client.fileno())
         return batch
 
-    async def saved(self, position: Position, lowest: int | None) -> None:
-        """Keep the position in the server, for a processor that has no tape."""
-        if isinstance(self._client, JetStreamSource):
-            self._client.save_position(position[2], position[3], lowest)
-
     def state(self) -> SourceState:
         """Return where the connection stands."""
         if self._client is None:
-            return self._state
+            return self._unopened
         return SourceState(*self._client.state())
-
-    def lags(self) -> list[Lag]:
-        """Return how many messages the stream has behind the last one that came. Core NATS keeps none."""
-        if not isinstance(self._client, JetStreamSource):
-            return []
-        meters = self._client.meters()
-        pending = int(meters["pending"]) if meters["last_arrival_ns"] else None
-        name = self._url.stream if isinstance(self._url, urls.JetStream) else None
-        return [Lag(name or self._url.subject, pending)]
 
     @property
     def lost(self) -> int:
@@ -105,7 +73,36 @@ class BrokerSource:
             await asyncio.to_thread(self._client.close)
 
     @property
-    def _opened(self) -> NatsSource | JetStreamSource:
+    def _opened(self) -> Client:
         if self._client is None:
             raise RuntimeError("the source has not been opened")
         return self._client
+
+
+class SubjectSource(BrokerSource[NatsSource]):
+    """A core NATS subject: what was published while nobody listened is gone.
+
+    Args:
+        url: The subject.
+        volume_scale: Volumes are multiplied by this power of ten.
+        scales: Scales of single instruments.
+    """
+
+    positioned = False
+
+    def __init__(self, url: urls.Nats, volume_scale: int, scales: dict[str, int]) -> None:
+        super().__init__()
+        self._url, self._volume_scale, self._scales = url, volume_scale, scales
+
+    def _connect(self, positions: Sequence[Position]) -> NatsSource:
+        url = self._url
+        return NatsSource(
+            server_list(url.server),
+            url.subject,
+            format=url.format,
+            volume_scale=self._volume_scale,
+            instrument_scales=self._scales,
+        )
+
+    async def saved(self, position: Position, lowest: int | None) -> None:
+        """Do nothing: a subject can't be read again."""

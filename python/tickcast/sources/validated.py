@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from tickcast import urls
 from tickcast._core import EarlierVerdicts, KafkaInlet, decode_topic
 from tickcast.kafka import client_settings, open_inlet, poll, why
+from tickcast.sources.base import VERDICT_MARGIN_MS, VERDICT_PATIENCE_S
 
 __all__ = ["ValidatedTopic"]
 
@@ -17,10 +18,6 @@ log = logging.getLogger("tickcast.kafka")
 
 TAKE, TAKE_S, GATHER_S = 10_000, 0.1, 0.01
 ANSWER_S = 5.0
-MARGIN_MS = 60_000
-"""A trade may stand in the log with a time that is so much before its tick's: clocks differ."""
-PATIENCE_S = 30.0
-"""Longest wait for the whole of it; what is not known then is judged again."""
 
 
 class ValidatedTopic:
@@ -38,7 +35,7 @@ class ValidatedTopic:
     def read(
         self, earlier: EarlierVerdicts, stream: int, partitions: list[int], since_ms: int, closing: threading.Event
     ) -> None:
-        """Learn what the ticks of source partitions were judged; blocks, for `PATIENCE_S` at most.
+        """Learn what the ticks of source partitions were judged; blocks, for `VERDICT_PATIENCE_S` at most.
 
         Brokers that don't answer are no error: the ticks are judged again then.
 
@@ -84,16 +81,16 @@ class ValidatedTopic:
         known = consumer.list_topics(topic, ANSWER_S).topics[topic]
         if known.error is not None:
             raise KafkaException(known.error)
-        asked = [TopicPartition(topic, number, max(0, since_ms - MARGIN_MS)) for number in known.partitions]
+        asked = [TopicPartition(topic, number, max(0, since_ms - VERDICT_MARGIN_MS)) for number in known.partitions]
         starts = consumer.offsets_for_times(asked, timeout=ANSWER_S)
         for start in starts:
             inlet.divert(topic, start.partition)
         consumer.assign([start for start in starts if start.offset >= 0])
         left = {start.partition for start in starts if start.offset >= 0}
-        deadline, count = time.monotonic() + PATIENCE_S, 0
+        deadline, count = time.monotonic() + VERDICT_PATIENCE_S, 0
         while left and not closing.is_set():
             if time.monotonic() > deadline:
-                log.warning("ticks are judged again: %s is not read to its end within %g s", topic, PATIENCE_S)
+                log.warning("ticks are judged again: %s is not read to its end within %g s", topic, VERDICT_PATIENCE_S)
                 break
             poll(consumer)
             inboxes, errors = inlet.take(TAKE_S, GATHER_S)

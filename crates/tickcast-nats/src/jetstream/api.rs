@@ -10,6 +10,8 @@ use async_nats::{Client, RequestErrorKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Error numbers of the server that mean something to us.
 mod number {
@@ -100,6 +102,22 @@ struct StreamNames {
 #[derive(Deserialize)]
 struct Ignored {}
 
+/// What the server says of a consumer that it has made.
+#[derive(Deserialize)]
+struct ConsumerInfo {
+    /// The last message before its first; by stream and consumer.
+    delivered: Delivered,
+    /// Messages that wait for it.
+    #[serde(default)]
+    num_pending: u64,
+}
+
+#[derive(Deserialize)]
+struct Delivered {
+    #[serde(default)]
+    stream_seq: u64,
+}
+
 async fn call<T: DeserializeOwned>(client: &Client, what: &str, body: &impl Serialize) -> Result<T, Fault> {
     let unavailable = |why: String| Fault::Unavailable(format!("JetStream {what}: {why}"));
     let body = serde_json::to_vec(body).map_err(|error| unavailable(error.to_string()))?;
@@ -143,27 +161,53 @@ pub(crate) async fn create_stream(client: &Client, stream: &str, subject: &str, 
     }
 }
 
-/// Creates an ephemeral consumer without acknowledgements and returns its name.
+/// Creates an ephemeral consumer without acknowledgements; returns its name, and how many messages wait for it.
 pub(crate) async fn create_consumer(
     client: &Client,
     stream: &str,
     filter: Option<&str>,
     start: u64,
-) -> Result<String, Fault> {
+) -> Result<(String, u64), Fault> {
+    let from = serde_json::json!({ "deliver_policy": "by_start_sequence", "opt_start_seq": start });
+    let (name, info) = consumer(client, stream, filter, from).await?;
+    Ok((name, info.num_pending))
+}
+
+/// Returns the sequence of the first message that was stored at this time or later; the next one to come if none was.
+pub(crate) async fn first_since(client: &Client, stream: &str, since_ns: i64) -> Result<u64, Fault> {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(since_ns.into())
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .ok_or_else(|| Fault::Unavailable(format!("{since_ns} ns is no time that can be asked for")))?;
+    // A consumer knows where it begins: nothing else of the server's answers this for all streams.
+    let from = serde_json::json!({ "deliver_policy": "by_start_time", "opt_start_time": time });
+    let (name, info) = consumer(client, stream, None, from).await?;
+    delete_consumer(client, stream, &name).await;
+    Ok(info.delivered.stream_seq + 1)
+}
+
+async fn consumer(
+    client: &Client,
+    stream: &str,
+    filter: Option<&str>,
+    from: serde_json::Value,
+) -> Result<(String, ConsumerInfo), Fault> {
     let name = format!("tickcast-{:016x}", random());
     let mut config = serde_json::json!({
-        "name": name, "deliver_policy": "by_start_sequence", "opt_start_seq": start, "ack_policy": "none",
-        "replay_policy": "instant", "mem_storage": true, "num_replicas": 1,
+        "name": name, "ack_policy": "none", "replay_policy": "instant", "mem_storage": true, "num_replicas": 1,
         "inactive_threshold": nanoseconds(INACTIVE_THRESHOLD),
     });
+    for (key, value) in from.as_object().into_iter().flatten() {
+        config[key] = value.clone();
+    }
     let mut what = format!("CONSUMER.CREATE.{stream}.{name}");
     if let Some(filter) = filter {
         config["filter_subject"] = filter.into();
         what = format!("{what}.{filter}");
     }
     let body = serde_json::json!({ "stream_name": stream, "config": config });
-    call::<Ignored>(client, &what, &body).await?;
-    Ok(name)
+    let info = call(client, &what, &body).await?;
+    Ok((name, info))
 }
 
 /// Deletes a consumer; the server does so itself later if this doesn't reach it.

@@ -81,10 +81,12 @@ pub(crate) struct Loaded {
     started: Option<Started>,
     /// The position that was saved for this stream when the source started.
     saved: Option<(u64, u16)>,
-    /// From where the windows were to be had again then.
+    /// From where the windows can be had again that stood where it began to read; `None`: not known.
     lowest: Option<u64>,
     /// Id of the stream that is read now.
     stream: u32,
+    /// How many messages waited where it began to read.
+    waiting: Option<u64>,
 }
 
 impl JetStreamSource {
@@ -153,6 +155,11 @@ impl JetStreamSource {
         lock(&self.loaded).started
     }
 
+    /// How many messages waited where it began to read, those that only fill windows among them; `None` until it has.
+    pub fn waiting(&self) -> Option<u64> {
+        lock(&self.loaded).waiting
+    }
+
     /// The position (stream sequence, index within the message) that was saved for this stream under the durable name
     /// when the source started; `None` also until it has found its stream.
     pub fn load_position(&self) -> Option<(u64, u16)> {
@@ -167,7 +174,7 @@ impl JetStreamSource {
     pub fn save_position(&self, sequence: u64, index: u16, lowest: Option<u64>) {
         let loaded = { *lock(&self.loaded) };
         if let (Some(durable), Some(_)) = (&self.durable, loaded.started) {
-            // What the windows needed when the source started, they need at most.
+            // What the windows need where the source began to read is all that they need later.
             let lowest = lowest.or(loaded.lowest);
             durable.save(Saved { stream: loaded.stream, sequence, index, lowest });
         }

@@ -2,7 +2,7 @@
 
 use super::api::{self, Delivery, Fault, Pull, StreamInfo, nanoseconds};
 use super::durable::Durable;
-use super::resume::{StartedFrom, Tracker, Verdict, started, stream_id};
+use super::resume::{Place, Start, StartedFrom, Tracker, Verdict, place, stream_id};
 use super::{JetStreamConfig, Loaded, find_stream, refusal};
 use crate::batch::{Gather, ready};
 use crate::handover::Handover;
@@ -134,8 +134,10 @@ impl Reader {
         let next = course.tracker.next;
         self.count();
         let filter = (!whole).then_some(subject.as_str());
-        let consumer =
+        let (consumer, waiting) =
             api::create_consumer(&client, &info.config.name, filter, next).await.map_err(|fault| self.end(fault))?;
+        self.told.status.pending.store(waiting, Ordering::Relaxed);
+        lock(&self.loaded).waiting.get_or_insert(waiting);
         self.consumer = Some((info.config.name.clone(), consumer.clone()));
         let inbox = client.new_inbox();
         let subscription = client
@@ -191,24 +193,28 @@ impl Reader {
                     Some(durable) => durable.load(client).await.map_err(End::Lost)?.filter(|s| s.stream == stream),
                     None => None,
                 };
-                let sequence = saved.map(|saved| saved.sequence);
-                let started = started(info, &self.config.positions, sequence, self.config.start);
-                // Without a tape the windows are empty: they are filled from the stream, up to where trades go on.
-                let warm_from = match started.from {
-                    StartedFrom::Durable if !self.config.positions.iter().any(|p| p.stream == stream) => {
-                        saved.and_then(|saved| saved.lowest)
-                    }
-                    _ => None,
-                };
-                let begin = warm_from.map_or(started.sequence, |lowest| lowest.clamp(1, started.sequence));
+                let fresh = self.fresh(client, info).await?;
+                let known = saved.map(|saved| (saved.sequence, saved.lowest));
+                let Place { started, begin, lowest } = place(info, &self.config.positions, known, fresh);
                 let silent_through = started.sequence - 1;
                 self.course = Some(Course { stream, tracker: Tracker::new(begin, whole), silent_through });
-                let (lowest, saved) =
-                    (saved.and_then(|saved| saved.lowest), saved.map(|saved| (saved.sequence, saved.index)));
-                *lock(&self.loaded) = Loaded { started: Some(started), saved, lowest, stream };
+                let saved = saved.map(|saved| (saved.sequence, saved.index));
+                *lock(&self.loaded) = Loaded { started: Some(started), saved, lowest, stream, waiting: None };
             }
         }
         Ok(())
+    }
+
+    /// Returns where to start where no position is known.
+    async fn fresh(&self, client: &async_nats::Client, info: &StreamInfo) -> Result<(u64, StartedFrom), End> {
+        Ok(match self.config.start {
+            Start::All => (info.state.first_seq.max(1), StartedFrom::All),
+            Start::New => (info.state.last_seq + 1, StartedFrom::New),
+            Start::Since(since_ns) => {
+                let first = api::first_since(client, &info.config.name, since_ns).await;
+                (first.map_err(|fault| self.end(fault))?, StartedFrom::Since)
+            }
+        })
     }
 
     fn end(&self, fault: Fault) -> End {

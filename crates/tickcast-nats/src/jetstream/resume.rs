@@ -12,6 +12,8 @@ pub enum Start {
     All,
     /// With what is published from now on.
     New,
+    /// With the first message that was stored at this time or later, ns since the Unix epoch.
+    Since(i64),
 }
 
 /// Which rule decided where a source started.
@@ -25,6 +27,8 @@ pub enum StartedFrom {
     All,
     /// No position was known: [`Start::New`].
     New,
+    /// No position was known: [`Start::Since`].
+    Since,
 }
 
 impl StartedFrom {
@@ -35,6 +39,7 @@ impl StartedFrom {
             StartedFrom::Durable => "durable",
             StartedFrom::All => "all",
             StartedFrom::New => "new",
+            StartedFrom::Since => "since",
         }
     }
 }
@@ -56,17 +61,46 @@ pub(crate) fn stream_id(stream: &str, created: &str) -> u32 {
     digest.iter().take(4).fold(0, |id, &byte| id << 8 | u32::from(byte))
 }
 
-/// Decides where to start: behind the furthest of the positions that are of this stream, else as `start` says.
-pub(crate) fn started(info: &StreamInfo, positions: &[Position], saved: Option<u64>, start: Start) -> Started {
+/// Where a stream is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) started: Started,
+    /// First sequence to be read: what lies between it and where the source starts only fills the windows.
+    pub(crate) begin: u64,
+    /// From where the windows can be had again that stand where it begins; `None`: not known.
+    pub(crate) lowest: Option<u64>,
+}
+
+/// Decides where to start: behind the furthest of the positions that are of this stream, else at `fresh`.
+///
+/// Where the saved position is the furthest, another processor has judged what lies behind the given one: the windows
+/// are filled with it, and if none is given, with all that they held at the saved one.
+pub(crate) fn place(
+    info: &StreamInfo,
+    positions: &[Position],
+    saved: Option<(u64, Option<u64>)>,
+    fresh: (u64, StartedFrom),
+) -> Place {
     let stream = stream_id(&info.config.name, &info.created);
     let given = positions.iter().filter(|p| p.stream == stream && p.partition == 0).map(|p| p.offset).max();
-    let (sequence, from) = match (given, saved) {
-        (Some(given), saved) if saved.is_none_or(|saved| saved <= given) => (given + 1, StartedFrom::Position),
-        (_, Some(saved)) => (saved + 1, StartedFrom::Durable),
-        _ if start == Start::New => (info.state.last_seq + 1, StartedFrom::New),
-        _ => (info.state.first_seq.max(1), StartedFrom::All),
-    };
-    Started { stream, sequence, from }
+    let at = |sequence, from| Started { stream, sequence, from };
+    match (given, saved) {
+        (Some(given), saved) if saved.is_none_or(|(saved, _)| saved <= given) => {
+            let lowest = saved.and_then(|(_, lowest)| lowest);
+            Place { started: at(given + 1, StartedFrom::Position), begin: given + 1, lowest }
+        }
+        (given, Some((saved, lowest))) => {
+            let started = at(saved + 1, StartedFrom::Durable);
+            let begin = given.map(|given| given + 1).or(lowest).unwrap_or(started.sequence);
+            // What the limits have removed of it was judged: it is not lost.
+            let begin = begin.max(info.state.first_seq).clamp(1, started.sequence);
+            Place { started, begin, lowest }
+        }
+        (_, None) => {
+            let (sequence, from) = fresh;
+            Place { started: at(sequence, from), begin: sequence, lowest: Some(sequence) }
+        }
+    }
 }
 
 /// What to do with a delivery.
@@ -182,20 +216,37 @@ mod tests {
     }
     const STREAM: u32 = 0xde83_eb62;
 
+    const FRESH: (u64, StartedFrom) = (5, StartedFrom::All);
+
     #[test]
     fn the_furthest_position_of_the_same_stream_decides() {
-        let of = |positions: &[Position], saved, start| {
-            let s = started(&info(5, 90), positions, saved, start);
-            (s.sequence, s.from)
+        let of = |positions: &[Position], saved: Option<u64>| {
+            let Started { sequence, from, .. } =
+                place(&info(5, 90), positions, saved.map(|s| (s, None)), FRESH).started;
+            (sequence, from)
         };
         let other = position(STREAM ^ 1, 80);
-        assert_eq!(of(&[position(STREAM, 10), other], None, Start::All), (11, StartedFrom::Position));
-        assert_eq!(of(&[position(STREAM, 10)], Some(10), Start::All), (11, StartedFrom::Position));
-        assert_eq!(of(&[position(STREAM, 10)], Some(12), Start::All), (13, StartedFrom::Durable));
-        assert_eq!(of(&[other], Some(3), Start::New), (4, StartedFrom::Durable));
-        assert_eq!(of(&[other], None, Start::All), (5, StartedFrom::All));
-        assert_eq!(of(&[], None, Start::New), (91, StartedFrom::New));
-        assert_eq!(started(&info(0, 0), &[], None, Start::All).sequence, 1);
+        assert_eq!(of(&[position(STREAM, 10), other], None), (11, StartedFrom::Position));
+        assert_eq!(of(&[position(STREAM, 10)], Some(10)), (11, StartedFrom::Position));
+        assert_eq!(of(&[position(STREAM, 10)], Some(12)), (13, StartedFrom::Durable));
+        assert_eq!(of(&[other], Some(7)), (8, StartedFrom::Durable));
+        assert_eq!(of(&[other], None), FRESH);
+    }
+
+    #[test]
+    fn windows_are_filled_up_to_where_the_saved_position_goes_on() {
+        let of = |given: &[u64], saved, lowest| {
+            let positions: Vec<_> = given.iter().map(|&offset| position(STREAM, offset)).collect();
+            let Place { begin, lowest, .. } = place(&info(5, 90), &positions, Some((saved, lowest)), FRESH);
+            (begin, lowest)
+        };
+        assert_eq!(of(&[], 20, Some(8)), (8, Some(8)), "all that they held");
+        assert_eq!(of(&[12], 20, Some(8)), (13, Some(8)), "what is behind the tape");
+        assert_eq!(of(&[12], 20, None), (13, None));
+        assert_eq!(of(&[20], 20, Some(8)), (21, Some(8)), "nothing: it is all on the tape");
+        assert_eq!(of(&[], 20, None), (21, None), "not known from where");
+        assert_eq!(of(&[], 20, Some(2)), (5, Some(2)), "what is there of it");
+        assert_eq!(place(&info(5, 90), &[], None, FRESH).lowest, Some(5), "they begin there");
     }
 
     #[test]

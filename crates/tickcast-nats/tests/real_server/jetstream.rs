@@ -31,6 +31,19 @@ fn read(source: &JetStreamSource, count: usize) -> Vec<(u64, i64)> {
     pull(|rows| source.poll(rows), |time| source.wait(time), |came| came.len() >= count)
 }
 
+/// Reads so many messages; returns the sequences of those that only fill windows, and of the others.
+fn read_apart(source: &JetStreamSource, count: usize) -> (Vec<u64>, Vec<u64>) {
+    let (mut silent, mut others) = (Vec::new(), Vec::new());
+    eventually("all of them", || {
+        if let Some(batch) = source.poll(1_000).expect("readable") {
+            let into = if batch.origin.silent { &mut silent } else { &mut others };
+            into.extend(batch.origin.offset);
+        }
+        silent.len() + others.len() >= count
+    });
+    (silent, others)
+}
+
 fn live(source: &JetStreamSource) {
     eventually("live", || source.health().state == State::Live);
 }
@@ -142,9 +155,53 @@ fn a_saved_position_is_found_again_and_the_further_one_wins() {
     server.kill();
     server.up();
     let second = open(second_config);
-    assert_eq!(read(&second, 30), numbered(71..=100));
+    let (silent, others) = read_apart(&second, 90);
+    assert_eq!(silent, Vec::from_iter(11..=70), "what another processor has judged meanwhile fills the windows");
+    assert_eq!(others, Vec::from_iter(71..=100));
     assert_eq!(second.load_position(), Some((70, 3)));
     assert_eq!(second.started().map(|s| s.from), Some(StartedFrom::Durable));
+}
+
+#[test]
+fn without_a_position_the_windows_are_filled_from_the_lowest_that_was_saved() {
+    let Some(server) = Server::start() else { return };
+    server.stream("TICKS", "\"ticks\"", "");
+    publish(&server.publisher("ticks", true), 1..101);
+    let durable = || JetStreamConfig { durable: Some("desk".to_owned()), ..config(&server, "ticks") };
+    for (position, lowest, begin) in [(50, None, 1), (70, Some(20), 1), (80, None, 20)] {
+        let source = open(durable());
+        let (silent, others) = read_apart(&source, 101 - begin as usize);
+        assert_eq!([silent, others].concat(), Vec::from_iter(begin..=100));
+        source.save_position(position, u16::MAX, lowest);
+        source.close();
+    }
+    let (silent, others) = read_apart(&open(durable()), 81);
+    assert_eq!(silent, Vec::from_iter(20..=80), "what was needed before is enough later");
+    assert_eq!(others, Vec::from_iter(81..=100));
+}
+
+#[test]
+fn a_source_starts_with_what_was_stored_since() {
+    let Some(server) = Server::start() else { return };
+    server.stream("TICKS", "\"ticks.*\"", "");
+    let (mine, others) = (server.publisher("ticks.mine", true), server.publisher("ticks.others", true));
+    publish(&mine, 1..11);
+    let moment = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    publish(&others, 11..16);
+    publish(&mine, 16..21);
+    let since = |since_ns| JetStreamConfig { start: Start::Since(since_ns), ..config(&server, "ticks.mine") };
+    let now_ns = moment.as_nanos() as i64;
+    for (since_ns, first, waiting) in [(0, 1, 15), (now_ns, 11, 5), (now_ns + 3_600_000_000_000, 21, 0)] {
+        let source = open(since(since_ns));
+        eventually("it reads", || source.waiting().is_some());
+        assert_eq!(source.waiting(), Some(waiting));
+        let started = source.started().expect("started");
+        assert_eq!((started.sequence, started.from), (first, StartedFrom::Since));
+        let came = read(&source, waiting as usize);
+        assert_eq!(came.len(), waiting as usize);
+        assert!(came.iter().all(|&(sequence, _)| sequence >= first && !(11..16).contains(&sequence)));
+        source.close();
+    }
 }
 
 #[test]
