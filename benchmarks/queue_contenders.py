@@ -113,7 +113,7 @@ class OneByOne:
         raw = self.market.RawMarketTick.FromString(payload)
         _, _, reason, vwap = self.judged(raw, trade_id)
         trade = self.trade(
-            tradeId=trade_id,
+            tradeId=f"{trade_id}0000",
             instrumentId=raw.instrument_id,
             price=raw.price,
             volume=str(raw.volume),

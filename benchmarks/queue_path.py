@@ -4,9 +4,9 @@
 
 A real broker, started here. Against the usual Python way, Quix Streams, and a batch version written by hand
 (`queue_contenders.py`), one after the other in every run, each with topics of its own. What counts is CPU time of the
-contender's processes, children included, from a warm start to the last trade in the output topic; broker, publisher and
-the reader that counts are not in it. Quix Streams gets a virtual environment of its own in ``.cache``: it wants another
-confluent-kafka.
+contender's processes, children included, for a backlog that lies in the topic, from a warm start to the last trade in
+the output topic; broker, publisher and the reader that counts are not in it. Quix Streams gets a virtual environment of
+its own in ``.cache``: it wants another confluent-kafka.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import os
 import platform
 import random
 import re
+import signal
 import statistics
 import struct
 import subprocess
@@ -26,10 +27,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 from grpc_tools import protoc
 
-from tickcast._core import TapeReader
+from tickcast._core import TapeReader, decode_topic
+from tickcast.kafka import open_inlet, poll
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -155,21 +157,23 @@ def publish(producer, topic, form, messages):
                 producer.poll(0.05)
 
 
-class Counter:
-    """Counts the trades in an output topic, in a thread; and how old each is, by its message's tick."""
+def reading(address):
+    return {
+        "bootstrap.servers": address,
+        "group.id": "reader",
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 5,
+    }
 
-    def __init__(self, address, topic, form):
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": address,
-                "group.id": "counter",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 5,
-            }
-        )
-        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
-        self._form, self.trades, self.ages_ms = form, 0, []
+
+class Ages:
+    """Says how old each trade is that comes to an output topic from now on, a message each, by its tick's time."""
+
+    def __init__(self, address, topic):
+        self._consumer = Consumer(reading(address))
+        self._consumer.assign([TopicPartition(topic, partition, OFFSET_END) for partition in range(PARTITIONS)])
+        self.ms = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -178,32 +182,48 @@ class Counter:
         while not self._stop.is_set():
             for message in self._consumer.consume(500, 0.002):
                 if message.error() is None:
-                    self._take(message.value())
+                    payload = message.value()
+                    at = payload.find(b'"timestampNs":"') + 15
+                    self.ms.append(time.time_ns() / 1e6 - int(payload[at : payload.index(b'"', at)]) / 1e6)
         self._consumer.close()
 
-    def _take(self, payload):
-        if self._form == "single":
-            self.trades += 1
-            at = payload.find(b'"timestampNs":"') + 15
-            self.ages_ms.append(time.time_ns() / 1e6 - int(payload[at : payload.index(b'"', at)]) / 1e6)
-            return
-        at = 0
-        while at < len(payload):
-            size, shift, at = 0, 0, at + 1
-            while True:
-                byte = payload[at]
-                size |= (byte & 0x7F) << shift
-                shift, at = shift + 7, at + 1
-                if byte < 0x80:
-                    break
-            at += size
-            self.trades += 1
+    def close(self):
+        self._stop.set()
+        self._thread.join()
+
+
+class Counter:
+    """Counts the trades in an output topic, in a thread, past Python: nobody shall have to wait for the reader."""
+
+    def __init__(self, address, topic, form):
+        self._consumer, self._inlet = open_inlet(reading(address), 10_000)
+        for partition in range(PARTITIONS):
+            self._inlet.divert(topic, partition)
+        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+        self._form, self.trades, self._wrong = "json" if form == "single" else "proto-batch", 0, ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        while not self._stop.is_set():
+            poll(self._consumer)
+            inboxes, _ = self._inlet.take(0.005, 0.0)
+            if inboxes:
+                self._take(inboxes)
+        self._inlet.close()
+        self._consumer.close()
+
+    def _take(self, inboxes):
+        found = decode_topic(inboxes, stream=0, format=self._form)
+        self._wrong = self._wrong or next(iter(found.undecodable), "")
+        self.trades += found.rows
 
     def wait(self, trades, what, timeout_s=240.0):
         end = time.monotonic() + timeout_s
         while self.trades < trades:
-            if time.monotonic() > end:
-                raise SystemExit(f"{what}: {self.trades} of {trades} trades after {timeout_s:g} s")
+            if self._wrong or time.monotonic() > end:
+                raise SystemExit(f"{what}: {self.trades} of {trades} trades after {timeout_s:g} s; {self._wrong}")
             time.sleep(0.01)
 
     def close(self):
@@ -226,8 +246,8 @@ def cpu_s(pid):
 class Bench:
     """Broker, folder and classes of all measurements."""
 
-    def __init__(self, broker, folder):
-        self.broker, self.folder, self._count = broker, Path(folder), 0
+    def __init__(self, broker, folder, run_dirs):
+        self.broker, self.folder, self.run_dirs, self._count = broker, Path(folder), Path(run_dirs), 0
         (self.folder / "benchrules.py").write_text(RULES)
         self.protos = self.folder / "protos"
         (self.protos / "tickcast" / "v1").mkdir(parents=True)
@@ -264,7 +284,7 @@ class Bench:
         if who in ("bare", "tickcast"):
             output = ("json" if form == "single" else "proto-batch") + ("&headers=false" if who == "bare" else "")
             urls = (f"kafka://{address}/{source}?group={source}{options}", f"kafka://{address}/{sink}?format={output}")
-            flags = ("--rules", "benchrules:rules", "--run-dir", str(self.folder / source), "--grpc-port", "0")
+            flags = ("--rules", "benchrules:rules", "--run-dir", str(self.run_dirs / source), "--grpc-port", "0")
             flags += ("--set", f"tape.bytes={TAPE_BYTES}")
             return [sys.executable, "-m", "tickcast", "process", "--source", urls[0], "--sink", urls[1], *flags]
         python = quix_python() if who == "quix" else sys.executable
@@ -290,15 +310,21 @@ def measure(bench, who, form, scale):
         publish(producer, source, form, warm)
         producer.flush()
         counter.wait(WARM, f"{who} {form}, to warm up")
-        cpu, start = cpu_s(pid), time.monotonic()
+        # It stands still until all of it is there: who publishes would not keep up with everybody.
+        os.kill(pid, signal.SIGSTOP)
         publish(producer, source, form, messages)
         producer.flush()
+        cpu, start = cpu_s(pid), time.monotonic()
+        os.kill(pid, signal.SIGCONT)
         counter.wait(WARM + ticks, f"{who} {form}")
         return ticks / (cpu_s(pid) - cpu), ticks / (time.monotonic() - start)
 
 
 def paced(bench, form, rate, seconds, options=""):
-    """Return the cores that tickcast takes at a rate, and the ages in ms that its trades had at their reader."""
+    """Return the cores that tickcast takes at a rate, the rate, and how old its trades were at their reader, in ms.
+
+    The ages are those of single ticks only.
+    """
     market, producer = Market(form), publisher(bench.broker.address)
     with bench.running("tickcast", form, options) as (pid, source, counter):
         publish(producer, source, form, market.messages(WARM))
@@ -307,7 +333,8 @@ def paced(bench, form, rate, seconds, options=""):
         stop = threading.Event()
         serving = threading.Thread(target=lambda: [producer.poll(0.1) for _ in iter(stop.is_set, True)])
         serving.start()
-        cpu, start, sent, counter.ages_ms = cpu_s(pid), time.monotonic(), 0, []
+        ages = Ages(bench.broker.address, source.replace("in-", "out-")) if form == "single" else None
+        cpu, start, sent = cpu_s(pid), time.monotonic(), 0
         while (passed := time.monotonic() - start) < seconds:
             due = int(rate * passed) - sent
             if due >= (MANY if form == "many" else 1):
@@ -319,7 +346,9 @@ def paced(bench, form, rate, seconds, options=""):
         serving.join()
         producer.flush()
         counter.wait(WARM + sent, f"tickcast at {rate}/s", 60)
-        return used, sent / passed, counter.ages_ms
+        if ages is not None:
+            ages.close()
+        return used, sent / passed, ages.ms if ages is not None else []
 
 
 FORMS = {
@@ -384,7 +413,7 @@ def follow(bench, form, scale):
     market, producer = Market(form), publisher(bench.broker.address)
     warm, messages = market.messages(WARM), market.messages(ticks)
     with bench.running("tickcast", form) as (_, source, counter):
-        run_dir = bench.folder / f"follower-{source}"
+        run_dir = bench.run_dirs / f"follower-{source}"
         topic = f"kafka://{bench.broker.address}/{source.replace('in-', 'out-')}"
         command = [sys.executable, "-m", "tickcast", "process", "--source", topic, "--set", "follow=true"]
         with (bench.folder / "log").open("ab") as log:
@@ -463,8 +492,13 @@ def main():
     )
     options.add_argument("--write", action="store_true")
     args = options.parse_args()
-    with KafkaServer() as broker, tempfile.TemporaryDirectory() as folder:
-        bench = Bench(broker, folder)
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # as $XDG_RUNTIME_DIR, where tapes lie by default
+    with (
+        KafkaServer() as broker,
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=memory) as run_dirs,
+    ):
+        bench = Bench(broker, folder, run_dirs)
         parts = {
             "path": lambda: compare(bench, args.runs, args.scale),
             "rates": lambda: rates(bench),
