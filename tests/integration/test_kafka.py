@@ -130,24 +130,44 @@ def test_a_sink_that_is_down_makes_the_log_wait_and_nobody_else(
     assert len({trade_of(message)["tradeId"] for message in messages}) == len(messages) == count
 
 
+@pytest.mark.parametrize("headers", ["true", "false"])
 def test_a_topic_that_refuses_is_told_and_gets_every_trade_once_it_does_not(
-    kafka_server: KafkaServer, programs: Programs, run_dir: Path
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path, headers: str
 ) -> None:
-    address, count = kafka_server.address, 50
-    kafka_server.create_topic("picky", 1)
-    kafka_server.create_topic("picky-out", 1, max_message_bytes="100")
-    program = process(programs, run_dir, f"kafka://{address}/picky?group=p", f"kafka://{address}/picky-out")
-    Publisher(address, "picky").publish(make_ticks(count))
+    address, count, name = kafka_server.address, 50, f"picky-{headers}"
+    kafka_server.create_topic(name, 1)
+    kafka_server.create_topic(f"{name}-out", 1, max_message_bytes="100")
+    sink_url = f"kafka://{address}/{name}-out?headers={headers}"
+    program = process(programs, run_dir, f"kafka://{address}/{name}?group=p", sink_url)
+    Publisher(address, name).publish(make_ticks(count))
 
     def sink() -> dict:
         return json.loads(TapeReader.open(run_dir).board() or b"{}").get("sinks", [{}])[0]
 
     wait_until(lambda: "refused by" in sink().get("state", "") and sink()["lag"] == count, "the sink is refused")
-    kafka_server.configure_topic("picky-out", max_message_bytes="1000000")
-    messages = Topic(address, "picky-out").read(count, 30)
+    kafka_server.configure_topic(f"{name}-out", max_message_bytes="1000000")
+    messages = Topic(address, f"{name}-out").take(count, 30)
     wait_until(lambda: (sink()["state"], sink()["lag"]) == ("live", 0), "the sink is live again")
     assert program.end() == 0
     assert len({trade_of(message)["tradeId"] for message in messages}) == len(messages) == count
+
+
+@pytest.mark.parametrize("headers", ["true", "false"])
+def test_what_the_client_itself_refuses_is_told(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path, headers: str
+) -> None:
+    address, name = kafka_server.address, f"narrow-{headers}"
+    kafka_server.create_topic(name, 1)
+    kafka_server.create_topic(f"{name}-out", 1)
+    Publisher(address, name).publish(make_ticks(500, instruments=1))
+    sink = f"kafka://{address}/{name}-out?format=proto-batch&headers={headers}&message.max.bytes=1000"
+    program = process(programs, run_dir, f"kafka://{address}/{name}?group=n", sink)
+
+    def state() -> str:
+        return json.loads(TapeReader.open(run_dir).board() or b"{}").get("sinks", [{}])[0].get("state", "")
+
+    wait_until(lambda: "refused by" in state() and "too large" in state(), "the sink says why")
+    program.kill()
 
 
 def standstill(value: Callable[[], int]) -> int | None:

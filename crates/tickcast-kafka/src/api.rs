@@ -22,6 +22,9 @@ pub const QUEUE_FULL: Code = -184;
 /// `RD_KAFKA_MSG_F_COPY`: the payload is copied, and remains its owner's.
 pub const COPY: c_int = 0x2;
 
+/// `RD_KAFKA_PARTITION_UA`: the partitioner decides.
+pub const ANY_PARTITION: i32 = -1;
+
 /// `rd_kafka_message_t`.
 #[repr(C)]
 pub struct Message {
@@ -34,6 +37,23 @@ pub struct Message {
     pub key_len: usize,
     pub offset: i64,
     pub private: *mut c_void,
+}
+
+impl Message {
+    /// Returns a message to be produced; it points to payload and key.
+    pub fn to_produce(payload: &[u8], key: &str) -> Self {
+        Message {
+            code: NO_ERROR,
+            topic: std::ptr::null_mut(),
+            partition: ANY_PARTITION,
+            payload: payload.as_ptr().cast_mut().cast(),
+            len: payload.len(),
+            key: key.as_ptr().cast_mut().cast(),
+            key_len: key.len(),
+            offset: 0,
+            private: std::ptr::null_mut(),
+        }
+    }
 }
 
 /// `rd_kafka_vtype_t`, as far as needed.
@@ -141,6 +161,7 @@ functions! {
     topic_new: fn(Handle, *const c_char, *mut c_void) -> *mut c_void = b"rd_kafka_topic_new\0";
     topic_destroy: fn(*mut c_void) = b"rd_kafka_topic_destroy\0";
     produce: fn(Handle, *const Argument, usize) -> *mut c_void = b"rd_kafka_produceva\0";
+    produce_batch: fn(*mut c_void, i32, c_int, *mut Message, c_int) -> c_int = b"rd_kafka_produce_batch\0";
     queue_new: fn(Handle) -> *mut c_void = b"rd_kafka_queue_new\0";
     queue_destroy: fn(*mut c_void) = b"rd_kafka_queue_destroy\0";
     queue_get_partition: fn(Handle, *const c_char, i32) -> *mut c_void = b"rd_kafka_queue_get_partition\0";

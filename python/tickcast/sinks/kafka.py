@@ -175,7 +175,8 @@ class KafkaSink:
             # The tape waits as long as need be; and keys go where Java's clients would put them.
             "message.timeout.ms": 0,
             "partitioner": "murmur2_random",
-            "linger.ms": 2,
+            # A flush follows at once, which waits for nothing; until then nothing goes out in small pieces.
+            "linger.ms": 50,
             "message.max.bytes": 10_000_000,
             "queue.buffering.max.messages": 1_000_000,
             "compression.type": "lz4",
