@@ -31,7 +31,8 @@ __all__ = ["SLOTS", "SLOT_ROWS", "Slots"]
 
 SLOTS: Final = 8
 """Parts of batches that a worker has at once."""
-SLOT_ROWS: Final = 4096
+SLOT_ROWS: Final = 8192
+"""Room for a batch of `judge.batch_rows` and a bit: the last message of one is never cut, and it shall not go apart."""
 
 _COLUMNS: Final = (("price", "f8"), ("volume", "i8"), ("timestamp_ns", "i8"), ("vwap_20m", "f8"), ("now_ns", "i8"))
 _IN_BYTES: Final = 8 * len(_COLUMNS) + 4  # and the instrument codes
