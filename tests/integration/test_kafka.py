@@ -170,6 +170,17 @@ def test_what_the_client_itself_refuses_is_told(
     program.kill()
 
 
+def committed(address: str, group: str, topic: str) -> int:
+    """Return what a group has committed of a topic's first partition."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    asking = Consumer({"bootstrap.servers": address, "group.id": group})
+    try:
+        return asking.committed([TopicPartition(topic, 0)], timeout=10)[0].offset
+    finally:
+        asking.close()
+
+
 def standstill(value: Callable[[], int]) -> int | None:
     """Return a value that has not changed for a second."""
     first, until = value(), time.monotonic() + 1
@@ -257,6 +268,8 @@ def test_dead_letters_are_listed_shown_and_come_back_after_a_fix(
     program = process(programs, run_dir, source, sink)
     path = run_dir / "dead-letters.jsonl"
     wait_until(lambda: path.exists() and len(path.read_text().splitlines()) == 3, "three dead letters")
+    # They are kept before the position behind them is: until then they would be read again.
+    wait_until(lambda: committed(address, "x", "fixed") == 3, "the group is behind them")
     assert program.end() == 0
     listed = run(programs, "dlq", "list", "--run-dir", str(run_dir))
     assert len(listed) == 3
