@@ -54,6 +54,14 @@ class Desk:
     def trades(self, name: str = "one") -> list[dict]:
         return trades_in(self._folder / f"{name}.jsonl")
 
+    async def judge_and_forget(self, ticks: list, form: str = "json") -> None:
+        """Have the first ticks judged by a processor, whose tape is lost afterwards."""
+        await self.publish(ticks)
+        program = self.start("desk:odd", "out", form=form)
+        await self.until(len(ticks))
+        assert program.end() == 0
+        shutil.rmtree(self.run_dir())
+
     async def until(self, count: int, name: str = "one") -> list[dict]:
         """Wait until a processor's file has so many trades, and return them."""
         await asyncio.to_thread(wait_until, lambda: len(self.trades(name)) >= count, f"{count} trades of {name}")
@@ -109,11 +117,7 @@ async def test_a_processor_that_comes_back_with_an_old_tape_learns_what_another_
 
 async def test_what_is_not_in_the_stream_of_trades_is_judged_again(desk: Desk) -> None:
     await desk.prepare("out", "other")
-    await desk.publish(TICKS[:300])
-    program = desk.start("desk:odd", "out")
-    await desk.until(300)
-    assert program.end() == 0
-    shutil.rmtree(desk.run_dir())
+    await desk.judge_and_forget(TICKS[:300])
     await desk.publish(TICKS[300:400])
     program = desk.start("desk:odd", "other")
     trades = await desk.until(400)
@@ -123,11 +127,7 @@ async def test_what_is_not_in_the_stream_of_trades_is_judged_again(desk: Desk) -
 
 async def test_a_stream_of_trades_that_cannot_be_read_stops_nothing(desk: Desk) -> None:
     await desk.prepare("out")
-    await desk.publish(TICKS[:300])
-    program = desk.start("desk:odd", "out")
-    await desk.until(300)
-    assert program.end() == 0
-    shutil.rmtree(desk.run_dir())
+    await desk.judge_and_forget(TICKS[:300])
     await desk.publish(TICKS[300:400])
     program = desk.start("desk:odd", "nowhere")
     trades = await desk.until(400)
