@@ -13,7 +13,9 @@ from tickcast.errors import ConfigError
 __all__ = ["choose_port", "connect_host", "host_port", "port_of", "web_url"]
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""Says from which port on the system chooses by itself."""
 LOWEST, TRIES = 20_000, 64
+"""What is chosen here lies between `LOWEST` and that; after so many that are taken the system chooses."""
 
 
 def choose_port(host: str, port: int, *, section: str = "web") -> int:
