@@ -59,6 +59,7 @@ async def test_no_page_has_serious_faults_for_people_who_can_not_see_it(served, 
             assert serious == [], (name, theme)
     for name in ("blotter", "watchlist"):
         await open_page(page, served.address, name)
+        await ready(page, name)
         assert await page.evaluate("document.querySelectorAll('regular-table').length") == 1
         assert await page.evaluate("document.querySelectorAll('regular-table[tabindex=\"0\"]').length") == 1
         assert await page.evaluate("document.querySelectorAll('regular-table [tabindex=\"0\"]').length") == 0
