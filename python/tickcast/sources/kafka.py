@@ -21,7 +21,7 @@ from tickcast import urls
 from tickcast._core import Batch, Decoder, EarlierVerdicts, Inbox, KafkaInlet
 from tickcast.commits import CommitNote
 from tickcast.errors import SourceError
-from tickcast.kafka import Ownership, client_settings, log_stream, open_inlet, poll, why
+from tickcast.kafka import READ_AHEAD, Ownership, client_settings, log_stream, open_inlet, poll, why
 from tickcast.sources.base import Lag, Position, SourceState
 from tickcast.sources.fencing import end_transactions_of_the_dead
 from tickcast.sources.places import Places
@@ -343,7 +343,7 @@ class KafkaSource:
                 "heartbeat.interval.ms": 1500,
                 "auto.offset.reset": "latest" if self._url.start == "new" else "earliest",
                 "isolation.level": "read_committed",
-                "queued.max.messages.kbytes": 16_384,
+                **READ_AHEAD,
                 "fetch.error.backoff.ms": 50,
                 "allow.auto.create.topics": False,
                 **client_settings(self._url, self._options),
