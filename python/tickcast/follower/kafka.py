@@ -26,7 +26,7 @@ from tickcast.follower.base import Known, Start, Trades
 from tickcast.follower.topic import Topic, no_judge
 from tickcast.kafka import READ_AHEAD, client_settings, log_stream, open_inlet, poll, why
 from tickcast.sources.base import Position, SourceState
-from tickcast.sources.kafka import REFUSALS
+from tickcast.sources.member import REFUSALS
 
 __all__ = ["KafkaTrades"]
 

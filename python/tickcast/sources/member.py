@@ -1,0 +1,382 @@
+"""A member of a consumer group: the thread that reads a Kafka topic, keeps to the group's rules and commits.
+
+What it reads waits on shelves, a partition each, for whoever judges. Decided here: which partitions are whose, from
+where each is read, and when reading has to wait.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+
+from tickcast import urls
+from tickcast._core import Inbox, KafkaInlet
+from tickcast.errors import SourceError
+from tickcast.kafka import READ_AHEAD, Ownership, client_settings, log_stream, open_inlet, poll, why
+from tickcast.sources.base import Position, SourceState
+from tickcast.sources.fencing import end_transactions_of_the_dead
+from tickcast.sources.places import Places
+from tickcast.sources.shelf import Shelf
+from tickcast.sources.shelves import Shelves
+
+__all__ = ["REFUSALS", "Member"]
+
+log = logging.getLogger("tickcast.kafka")
+
+TAKE, TAKE_S = 4096, 0.005
+"""Messages taken from librdkafka at a time, and the longest wait for the first."""
+GATHER_S, GATHER_BUSY_S, BUSY = 0.001, 0.005, 64
+"""How long more are waited for: when few came the last time, and when so many did, whose batches are worth it."""
+COMMIT_S = 0.5
+"""Pause between two commits."""
+GROUP_S = 0.1
+"""How often the group's generation is looked at, for transactions."""
+ENDS_S = 0.5
+"""How often the ends of the partitions are noted, for their lag."""
+DRAIN_S = 5.0
+"""How long a partition that is taken away is waited for, until tape and sinks have what was read of it."""
+RETRY_S = 1.0
+LOUD = 10
+"""Of so many failures in a row the first is a warning."""
+
+REFUSALS = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+"""What trying again does not mend."""
+
+
+class Member:
+    """Connects, joins the group and reads, in a thread; reconnects by itself, for ever.
+
+    Args:
+        url: The topic.
+        options: Settings of librdkafka.
+        name: Name of this member for ever.
+        reach_ns: How far back windows and rules need ticks, ns.
+        shelves: Where messages are put.
+        ownership: Is told which partitions are whose.
+        on_news: Called, in the thread, when messages have been put or it has ended.
+    """
+
+    def __init__(  # noqa: PLR0917 (made in one place)
+        self,
+        url: urls.Kafka,
+        options: dict[str, str],
+        name: str,
+        reach_ns: int,
+        shelves: Shelves,
+        ownership: Ownership,
+        on_news: Callable[[], None],
+    ) -> None:
+        self._url, self._options, self.name = url, options, name
+        self._shelves, self._ownership, self._on_news = shelves, ownership, on_news
+        self._places = Places(url, options, reach_ns)
+        self._tape: dict[tuple[int, int], int] = {}
+        self._thread: threading.Thread | None = None
+        self._consumer: Consumer | None = None
+        self._inlet: KafkaInlet | None = None
+        self._looks: deque[threading.Event] = deque()
+        self.commits = not url.exactly_once
+        """Whether it commits; else the sink does, with its transactions."""
+        self.closing = threading.Event()
+        """Set when it ends, for whatever reason."""
+        self.state = SourceState.now("reconnecting", "not connected yet")
+        self.error: SourceError | None = None
+        """Why it has ended."""
+        self.stream = 0
+        """Stream of the topic's positions; 0 before it is known."""
+        self.ends: dict[int, int] = {}
+        """Where its partitions end, as of the last fetch; below 0 where that is not known."""
+        self.group_metadata: Any = None
+        """What a transaction needs to commit for the group: librdkafka's own, opaque. None before it is joined."""
+
+    @property
+    def transactional_id(self) -> str:
+        """Name of the transactions that commit for this member."""
+        return f"{self._url.group}-{self.name}"
+
+    def start(self, positions: Sequence[Position]) -> None:
+        """Begin to connect and to join the group.
+
+        Args:
+            positions: Where the tape stands.
+        """
+        self._tape = {(stream, partition): offset for stream, partition, offset, _ in positions}
+        self._thread = threading.Thread(target=self._run, name="kafka-source", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Commit what is saved, and leave; the partitions stay reserved for this member until its session ends."""
+        self.closing.set()
+        self._shelves.wake()
+        if self._thread is not None:
+            self._thread.join(10.0)
+
+    def look_again(self) -> None:
+        """Ask what the group has committed, and wait for the answer: from there on sinks have to write."""
+        looked = threading.Event()
+        self._looks.append(looked)
+        # The thread that consumes asks: a call from another one beside it does not come back.
+        while not (looked.wait(0.1) or self.closing.is_set()):
+            pass
+
+    def _run(self) -> None:
+        try:
+            if self._connect():
+                self._read()
+        except SourceError as error:
+            self.error = error
+        except KafkaException as error:
+            self.error = SourceError(f"{urls.mask(self._shown)}: {why(error)}")
+        except Exception as error:
+            log.exception("the Kafka source has failed")
+            self.error = SourceError(f"{urls.mask(self._shown)}: {type(error).__name__}: {error}")
+        finally:
+            if self._consumer is not None:
+                self._commit(self._consumer, wait=True)
+                self.closing.set()
+                if self._inlet is not None:
+                    self._inlet.close()
+                with contextlib.suppress(KafkaException, RuntimeError):
+                    self._consumer.close()
+            self._on_news()
+
+    @property
+    def _shown(self) -> str:
+        return f"kafka://{self._url.servers}/{self._url.topic}"
+
+    def _connect(self) -> bool:
+        """Find out who the topic is, and join the group; False if closed meanwhile."""
+        while not self.closing.is_set():
+            try:
+                self.stream = log_stream(self._url, self._options)
+                break
+            except (KafkaException, TimeoutError) as error:
+                self._enter("reconnecting", f"{self._shown}: {why(error)}")
+                self.closing.wait(RETRY_S)
+        else:
+            return False
+        self._consumer, self._inlet = open_inlet(
+            {
+                "group.id": self._url.group,
+                "group.instance.id": self.name,
+                # Not cooperative: a static member that is killed between the two rounds of a cooperative rebalance gets
+                # its old assignment back, and what it was to give away is nobody's for ever.
+                "partition.assignment.strategy": "range",
+                "session.timeout.ms": 6000,
+                "max.poll.interval.ms": 60_000,
+                "heartbeat.interval.ms": 1500,
+                "auto.offset.reset": "latest" if self._url.start == "new" else "earliest",
+                "isolation.level": "read_committed",
+                **READ_AHEAD,
+                "fetch.error.backoff.ms": 50,
+                "allow.auto.create.topics": False,
+                **client_settings(self._url, self._options),
+                "enable.auto.commit": False,
+                "error_cb": self._on_error,
+                "on_commit": self._on_commit,
+            },
+            TAKE,
+        )
+        self._enter("live", f"joining group {self._url.group} at {self._shown}")
+        self._consumer.subscribe(
+            [self._url.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        return True
+
+    def _read(self) -> None:
+        consumer, inlet = self._consumer, self._inlet
+        assert consumer is not None
+        assert inlet is not None
+        paused, last_commit, last_ends, gather_s = False, time.monotonic(), 0.0, GATHER_S
+        while not self.closing.is_set():
+            told = poll(consumer)
+            if told is not None:
+                self._on_error(told[1])
+            inboxes, errors = inlet.take(TAKE_S, gather_s)
+            gather_s = GATHER_BUSY_S if sum(len(inbox) for _, inbox in inboxes) >= BUSY else GATHER_S
+            self._put(inboxes, errors)
+            if self._shelves.waiting:
+                self._on_news()
+            if self._looks:
+                self._answer_looks(consumer)
+            if time.monotonic() - last_ends >= ENDS_S:
+                last_ends = time.monotonic()
+                self._note_ends(consumer, inlet)
+            if not self.commits and time.monotonic() - last_commit >= GROUP_S:
+                last_commit = time.monotonic()
+                self.group_metadata = consumer.consumer_group_metadata()
+            if self.commits and time.monotonic() - last_commit >= COMMIT_S:
+                last_commit = time.monotonic()
+                self._commit(consumer, wait=False)
+            paused = self._relieve(consumer, paused)
+
+    def _note_ends(self, consumer: Consumer, inlet: KafkaInlet) -> None:
+        """Note where the partitions end, as the last fetch had it; asks nobody."""
+        ends = {}
+        for known in consumer.assignment():
+            # Again: librdkafka 2.16 forgets it where a partition is stopped after it was diverted.
+            inlet.divert(known.topic, known.partition)
+            _, ends[known.partition] = consumer.get_watermark_offsets(known, cached=True)
+        self.ends = ends
+
+    def _answer_looks(self, consumer: Consumer) -> None:
+        """Look for those that wait; tried again where the brokers don't answer."""
+        with contextlib.suppress(KafkaException):
+            asked = [TopicPartition(self._url.topic, partition) for partition in self._shelves.partitions]
+            for known in self._places.committed(consumer, asked):
+                if known.offset >= 0:
+                    move = partial(self._ownership.move, self.stream, known.partition, known.offset)
+                    self._shelves.if_there(known.partition, move)
+            while self._looks:
+                self._looks.popleft().set()
+
+    def _put(self, inboxes: list[tuple[int, Inbox]], errors: list[tuple[int, int]]) -> None:
+        for _, code in errors:
+            self._on_error(KafkaError(code))
+        if inboxes and self.state.state != "live":
+            self._enter("live", f"reading {self._shown}")
+        self._shelves.put(inboxes)
+
+    def _relieve(self, consumer: Consumer, paused: bool) -> bool:
+        """Pause all partitions while too much waits, or let them go on; return whether they are paused."""
+        if self._shelves.are_full and not paused:
+            consumer.pause(consumer.assignment())
+            return True
+        if paused and self._shelves.have_room:
+            consumer.resume(consumer.assignment())
+            return False
+        return paused
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        placed = self._patiently(lambda: self._place(consumer, partitions))
+        if placed is None or self._inlet is None:
+            return
+        for known in placed:
+            self._inlet.divert(self._url.topic, known.partition)
+        consumer.assign(placed)
+        log.info("partitions assigned: %s", ", ".join(map(shown, placed)) or "none")
+        self._enter("live", f"reading {self._shown}, partitions {self._shelves.partitions}")
+        self._on_news()
+
+    def _place(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Decide from where to read each partition, and from where on trades go out."""
+        placed: list[TopicPartition] = []
+        shelves: dict[int, Shelf] = {}
+        owned: dict[tuple[int, int], int] = {}
+        if partitions and not self.commits:
+            settings = client_settings(self._url, self._options)
+            end_transactions_of_the_dead(settings, self._url.group, self.transactional_id, partitions)
+        for known in self._places.committed(consumer, partitions):
+            committed = max(known.offset, 0)
+            # Behind what the tape has, unless sinks may have passed over some of it when it was given up.
+            goes_on = self._ownership.goes_on(self.stream, known.partition)
+            on_tape = self._tape.get((self.stream, known.partition)) if goes_on else None
+            resume = max(committed, on_tape + 1 if on_tape is not None else 0)
+            read_from = self._places.read_from(consumer, known, resume)
+            shelves[known.partition] = Shelf(resume, lowest_read(read_from), goes_on=goes_on)
+            owned[self.stream, known.partition] = committed
+            placed.append(TopicPartition(self._url.topic, known.partition, read_from))
+        self._shelves.add(shelves)
+        if owned:
+            self._ownership.take(owned)
+        return placed
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = [known.partition for known in partitions]
+        self._shelves.clear(numbers)  # whoever has them next reads it
+        if not (self.closing.is_set() or self._shelves.wait_saved(numbers, DRAIN_S, self.closing)):
+            log.warning("sinks have not taken all of partitions %s: their next owner goes over it", numbers)
+        self._commit(consumer, wait=True)
+        self._let_go(consumer, numbers)
+        log.info("partitions revoked: %s", ", ".join(map(str, numbers)))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = [known.partition for known in partitions]
+        self._let_go(consumer, numbers)
+        log.warning("partitions lost: %s", ", ".join(map(str, numbers)))
+
+    def _let_go(self, consumer: Consumer, partitions: list[int]) -> None:
+        self._shelves.remove(partitions)
+        for partition in partitions:
+            self._ownership.drop(self.stream, partition)
+        with contextlib.suppress(KafkaException):
+            consumer.unassign()
+
+    def _commit(self, consumer: Consumer, *, wait: bool) -> None:
+        if not self.commits:
+            return
+        wanted = self._shelves.take_commits()
+        offsets = [TopicPartition(self._url.topic, p, at, note) for p, (at, note) in wanted.items()]
+        if not offsets:
+            return
+        try:
+            if wait:
+                consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            self._on_commit(error.args[0], offsets)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """Try again soon what could not be committed, such as in the middle of a rebalance."""
+        failed = [p for p in partitions if error is not None or p.error is not None]
+        if failed:
+            log.debug("commit failed: %s", error or failed[0].error)
+            self._shelves.commit_failed(known.partition for known in failed)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            what = error.str()
+            if error.code() == KafkaError.FENCED_INSTANCE_ID:
+                what = f"another processor is member {self.name} of group {self._url.group}"
+                what += "; give each an instance of its own"
+            self._refuse(what)
+        elif error.code() in REFUSALS:
+            self._refuse(error.str())
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._enter("reconnecting", f"{self._shown}: {error.str()}")
+        else:
+            log.debug("librdkafka: %s", error.str())
+
+    def _refuse(self, what: str) -> None:
+        self.error = SourceError(f"{self._shown}: {what}")
+        self.closing.set()
+
+    def _patiently(self, attempt: Callable[[], list[TopicPartition]]) -> list[TopicPartition] | None:
+        """Try until the brokers answer; None if closed meanwhile."""
+        failures = 0
+        while not self.closing.is_set():
+            try:
+                return attempt()
+            except (KafkaException, TimeoutError) as error:
+                log.log(logging.INFO if failures % LOUD else logging.WARNING, "%s: %s", self._shown, why(error))
+                failures += 1
+                self._enter("reconnecting", f"{self._shown}: {why(error)}")
+                self.closing.wait(RETRY_S / 4)
+        return None
+
+    def _enter(self, state: str, detail: str) -> None:
+        since = self.state.since if self.state.state == state else time.time_ns()
+        self.state = SourceState(state, since, detail)
+
+
+def lowest_read(read_from: int) -> int | None:
+    """Return the first offset that is read from there; None at the end, which is not known before it is reached."""
+    return 0 if read_from == OFFSET_BEGINNING else None if read_from == OFFSET_END else read_from
+
+
+def shown(place: TopicPartition) -> str:
+    """Return a partition and from where it is read, in words."""
+    words = {OFFSET_BEGINNING: "its beginning", OFFSET_END: "its end"}
+    return f"{place.partition} from {words.get(place.offset, place.offset)}"
