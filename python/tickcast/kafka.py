@@ -18,7 +18,17 @@ from confluent_kafka.admin import AdminClient
 from tickcast import _core, urls
 from tickcast._core import KafkaInlet, KafkaOutlet
 
-__all__ = ["READ_AHEAD", "Ownership", "client_settings", "instance_name", "log_stream", "open_inlet", "open_outlet", "poll", "why"]
+__all__ = [
+    "READ_AHEAD",
+    "Ownership",
+    "client_settings",
+    "instance_name",
+    "log_stream",
+    "open_inlet",
+    "open_outlet",
+    "poll",
+    "why",
+]
 
 READ_AHEAD = {
     "queued.min.messages": 3000,
