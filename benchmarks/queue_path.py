@@ -5,8 +5,8 @@
 A real broker, started here. Against the usual Python way, Quix Streams, and a batch version written by hand
 (`queue_contenders.py`), one after the other in every run, each with topics of its own. What counts is CPU time of the
 contender's processes, children included, for a backlog that lies in the topic, to the last trade in the output topic,
-after a warm-up of two thirds as many ticks; broker, publisher and the reader that counts are not in it. Quix Streams gets a virtual environment of
-its own in ``.cache``: it wants another confluent-kafka.
+after a warm-up of two thirds as many ticks; broker, publisher and the reader that counts are not in it. Quix Streams
+gets a virtual environment of its own in ``.cache``: it wants another confluent-kafka.
 """
 
 import argparse

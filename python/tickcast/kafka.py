@@ -39,8 +39,8 @@ READ_AHEAD = {
 """What consumers fetch ahead of each partition: little, as every message that lies there ready has memory of its own.
 
 librdkafka's defaults, 100,000 messages and 1 MiB, cost a quarter more CPU of all of a processor with one tick a message
-(`benchmarks/results/queue_path.md`); and it would pause for 1 s with its queue full. Brokers many ms away want more, by the
-URL's own settings.
+(`benchmarks/results/queue_path.md`); and it would pause for 1 s with its queue full. Brokers many ms away want more, by
+the URL's own settings.
 """
 CONNECT_S = 5.0
 """Longest wait for an answer of the brokers before it is asked again."""
