@@ -19,7 +19,6 @@ from tickcast import _core, urls
 from tickcast._core import KafkaInlet, KafkaOutlet
 
 __all__ = [
-    "READ_AHEAD",
     "Ownership",
     "client_settings",
     "instance_name",
@@ -30,18 +29,6 @@ __all__ = [
     "why",
 ]
 
-READ_AHEAD = {
-    "queued.min.messages": 3000,
-    "queued.max.messages.kbytes": 16_384,
-    "fetch.message.max.bytes": 131_072,
-    "fetch.queue.backoff.ms": 2,
-}
-"""What consumers fetch ahead of each partition: little, as every message that lies there ready has memory of its own.
-
-librdkafka's defaults, 100,000 messages and 1 MiB, cost a quarter more CPU of all of a processor with one tick a message
-(`benchmarks/results/queue_path.md`); and it would pause for 1 s with its queue full. Brokers many ms away want more, by
-the URL's own settings.
-"""
 CONNECT_S = 5.0
 """Longest wait for an answer of the brokers before it is asked again."""
 

@@ -13,8 +13,9 @@ import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 
 from fixtures.nats import NatsServer
-from fixtures.processes import Program, Programs
+from fixtures.processes import Program, Programs, wait_until
 from fixtures.ticks import as_proto, make_ticks
+from tickcast._core import TapeReader
 
 TICKS = int(os.environ.get("TICKCAST_TEST_LOG_TICKS", "100000"))
 PUBLISH_S = float(os.environ.get("TICKCAST_TEST_LOG_SECONDS", "20"))
@@ -73,6 +74,34 @@ async def test_trades_go_to_subjects_by_instrument_with_their_headers(
         assert message.headers.get("traceparent") == (f"of {name}" if name != "AAPL" else None)
     await client.close()
     assert program.end() == 0
+
+
+@pytest.mark.parametrize("scheme", ["nats", "jetstream"])
+async def test_a_processor_ends_while_the_server_is_away_and_writes_the_rest_when_it_is_back(
+    nats_server: NatsServer, programs: Programs, run_dir: Path, scheme: str
+) -> None:
+    client = await nats.connect(nats_server.url)
+    await client.jetstream().add_stream(StreamConfig(name="TRADES", subjects=["trades"]))
+    await client.close()
+    urls = ("sim://?rate=2000&seed=3", f"{scheme}://{nats_server.url.removeprefix('nats://')}/trades")
+    program = process(programs, run_dir, *urls)
+    await read(nats_server, "TRADES", 500, 30)
+    nats_server.pause()
+    try:
+        await asyncio.to_thread(wait_until, lambda: lag(run_dir) > 500, "trades wait")
+        assert await asyncio.to_thread(program.end, timeout_s=60) == 0
+    finally:
+        nats_server.resume()
+    assert [line for line in program.errors if "trades are left for the next start" in line]
+    before = TapeReader.open(run_dir).head
+    again = process(programs, run_dir, *urls)
+    messages = await read(nats_server, "TRADES", before + 500, 30)
+    assert again.end() == 0
+    assert {int(message.headers["tickcast-sequence"]) for message in messages} >= set(range(1, before + 1))
+
+
+def lag(run_dir: Path) -> int:
+    return json.loads(TapeReader.open(run_dir).board() or b"{}")["sinks"][0]["lag"]
 
 
 async def test_without_headers_a_stream_still_gets_the_ids_that_it_knows_trades_by(

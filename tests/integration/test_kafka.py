@@ -130,6 +130,32 @@ def test_a_sink_that_is_down_makes_the_log_wait_and_nobody_else(
     assert len({trade_of(message)["tradeId"] for message in messages}) == len(messages) == count
 
 
+@pytest.mark.parametrize("exactly_once", ["false", "true"])
+def test_a_processor_ends_while_the_brokers_are_away_and_writes_the_rest_when_it_is_back(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path, exactly_once: str
+) -> None:
+    address, count, name = kafka_server.address, 100_000, f"ends-{exactly_once}"
+    kafka_server.create_topic(name, 1)
+    kafka_server.create_topic(f"{name}-out", 1)
+    Publisher(address, name).publish(make_ticks(count))
+    urls = (f"kafka://{address}/{name}?group=e&exactly_once={exactly_once}", f"kafka://{address}/{name}-out")
+    program = process(programs, run_dir, *urls)
+    wait_until(lambda: TapeReader.open(run_dir).head > 1000, "there is something to write")
+    kafka_server.pause()
+    try:
+        wait_until(lambda: standstill(lambda: TapeReader.open(run_dir).head), "what had come is judged")
+        assert json.loads(TapeReader.open(run_dir).board())["sinks"][0]["lag"] > 0
+        assert program.end(timeout_s=60) == 0
+    finally:
+        kafka_server.resume()
+    assert [line for line in program.errors if "trades are left for the next start" in line]
+    again = process(programs, run_dir, *urls)
+    messages = Topic(address, f"{name}-out").read(count, 60)
+    assert again.end() == 0
+    if exactly_once == "true":
+        assert len(messages) == count
+
+
 @pytest.mark.parametrize("headers", ["true", "false"])
 def test_a_topic_that_refuses_is_told_and_gets_every_trade_once_it_does_not(
     kafka_server: KafkaServer, programs: Programs, run_dir: Path, headers: str

@@ -10,8 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 pytest.importorskip("confluent_kafka")
 
 from tickcast._core import Inbox
+from tickcast.commits import CommitNote
 from tickcast.sources.shelf import Shelf
-from tickcast.sources.shelves import MOST_MESSAGES, Shelves
+from tickcast.sources.shelves import MOST_BYTES, MOST_MESSAGES, Shelves
 
 PARTITIONS = st.integers(0, 3)
 
@@ -45,6 +46,16 @@ class Member(RuleBasedStateMachine):
 
     @precondition(lambda self: self.shelves.filled())
     @rule(most=st.integers(1, 8))
+    def take_of_all(self, most: int) -> None:
+        found = self.shelves.take(self.shelves.filled(), most)
+        assert 1 <= sum(len(inbox) for _, inboxes in found for inbox in inboxes) <= most
+        for partition, inboxes in found:
+            count = sum(map(len, inboxes))
+            assert inboxes[-1].last_offset == self.waiting[partition][count - 1]
+            del self.waiting[partition][:count]
+
+    @precondition(lambda self: self.shelves.filled())
+    @rule(most=st.integers(1, 8))
     def take(self, most: int) -> None:
         oldest = min(at for offsets in self.waiting.values() for at in offsets)
         partition, shelf = self.shelves.filled()[0]
@@ -74,15 +85,16 @@ class Member(RuleBasedStateMachine):
     def counts(self) -> None:
         assert self.shelves.partitions == sorted(self.waiting)
         assert self.shelves.waiting == sum(map(len, self.waiting.values()))
+        assert self.shelves.waiting_bytes == 8 * self.shelves.waiting
 
 
 TestMember = Member.TestCase
 TestMember.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 
 
-def of(partition: int, *, offsets: range = range(0), resume: int = 0, goes_on: bool = False) -> Shelves:
+def of(partition: int, *, offsets: range = range(0), goes_on: bool = False) -> Shelves:
     shelves = Shelves()
-    shelves.add({partition: Shelf(resume, 0, goes_on=goes_on)})
+    shelves.add({partition: Shelf(0, 5, goes_on=goes_on)})
     if offsets:
         shelves.put([(partition, inbox(offsets))])
     return shelves
@@ -107,6 +119,16 @@ def test_reading_waits_above_the_most_and_goes_on_below_half_of_it() -> None:
     assert (shelves.are_full, shelves.have_room) == (False, True)
 
 
+def test_large_messages_are_as_much_as_many() -> None:
+    shelves = of(1)
+    for offset in range(5):
+        assert not shelves.are_full
+        shelves.put([(1, inbox(range(offset, offset + 1), MOST_BYTES // 4))])
+    assert shelves.are_full
+    shelves.clear([1])
+    assert (shelves.are_full, shelves.have_room) == (False, True)
+
+
 def test_what_is_saved_is_committed_once_and_again_where_that_failed() -> None:
     shelves = of(2, offsets=range(10))
     shelves.save(2, 3, None)
@@ -115,7 +137,7 @@ def test_what_is_saved_is_committed_once_and_again_where_that_failed() -> None:
     shelves.save(2, 3, None)
     shelves.save(7, 3, None)
     committed = shelves.take_commits()
-    assert {at: offset for at, (offset, _) in committed.items()} == {2: 4}
+    assert {at: (offset, CommitNote.read(note).lowest) for at, (offset, note) in committed.items()} == {2: (4, 5)}
     assert shelves.take_commits() == {}
     shelves.commit_failed([2, 7])
     assert shelves.take_commits() == committed
@@ -123,18 +145,52 @@ def test_what_is_saved_is_committed_once_and_again_where_that_failed() -> None:
     assert shelves.take_commits() == {}, "it never goes back"
 
 
+def test_what_the_tape_has_of_a_partition_that_goes_on_is_committed_before_anything_is_handed_out() -> None:
+    shelves = of(2, goes_on=True)
+    shelves.save(2, 3, 1)
+    assert {at: (offset, CommitNote.read(note).lowest) for at, (offset, note) in shelves.take_commits().items()} == {
+        2: (4, 1)
+    }
+
+
+class Waiting:
+    """Waits in a thread until partition 0 is saved; woken by nothing but what happens to its shelves."""
+
+    def __init__(self, shelves: Shelves, stopped: threading.Event) -> None:
+        self.found: list[bool] = []
+        asked = threading.Event()
+
+        class Stopped(threading.Event):
+            def is_set(self) -> bool:
+                asked.set()  # with the lock held: whoever takes it next finds the thread waiting
+                return stopped.is_set()
+
+        self._thread = threading.Thread(target=lambda: self.found.append(shelves.wait_saved([0, 9], 60.0, Stopped())))
+        self._thread.start()
+        assert asked.wait(30)
+
+    def end(self) -> bool:
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "nobody has woken it"
+        return self.found[0]
+
+
 def test_what_was_handed_out_is_waited_for_until_it_is_saved() -> None:
     shelves, stopped = of(0, offsets=range(5)), threading.Event()
     hand_out(shelves)
     assert not shelves.wait_saved([0], 0.0, stopped)
-    waiter = threading.Thread(target=lambda: found.append(shelves.wait_saved([0, 9], 30.0, stopped)))
-    found: list[bool] = []
-    waiter.start()
+    waiting = Waiting(shelves, stopped)
     shelves.save(0, 4, None)
-    waiter.join(30)
-    assert found == [True]
+    assert waiting.end()
+
+
+def test_who_is_stopped_waits_for_nothing() -> None:
+    shelves, stopped = of(0, offsets=range(5)), threading.Event()
+    hand_out(shelves)
+    waiting = Waiting(shelves, stopped)
     stopped.set()
-    assert of(0, offsets=range(5)).wait_saved([0], 0.0, stopped)
+    shelves.wake()
+    assert waiting.end()
 
 
 def test_silent_partitions_are_looked_up_together_and_once() -> None:

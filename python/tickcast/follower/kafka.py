@@ -24,7 +24,7 @@ from tickcast._core import Inbox, KafkaInlet, TopicTrades, decode_topic
 from tickcast.errors import SourceError
 from tickcast.follower.base import Known, Start, Trades
 from tickcast.follower.topic import Topic, no_judge
-from tickcast.kafka import READ_AHEAD, client_settings, log_stream, open_inlet, poll, why
+from tickcast.kafka import client_settings, log_stream, open_inlet, poll, why
 from tickcast.sources.base import Position, SourceState
 from tickcast.sources.member import REFUSALS
 
@@ -172,7 +172,7 @@ class KafkaTrades:
                 "group.id": "tickcast-follower",  # librdkafka wants one; it is never joined
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "error",
-                **READ_AHEAD,
+                "queued.max.messages.kbytes": 65_536,
                 "fetch.error.backoff.ms": 50,
                 "allow.auto.create.topics": False,
                 **client_settings(self._url, self._options),

@@ -1,6 +1,5 @@
 """``kafka://`` as a sink: a message a trade, keyed by instrument, at least once or, by transactions, exactly once."""
 
-import asyncio
 import logging
 import threading
 import time
@@ -14,6 +13,7 @@ from tickcast.commits import CommitNote
 from tickcast.kafka import Ownership, client_settings, open_outlet, why
 from tickcast.processor.progress import Progress
 from tickcast.processor.traces import Traces
+from tickcast.sinks.broker import BrokerSink
 from tickcast.sources.base import Position
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ log = logging.getLogger("tickcast.kafka")
 
 MAX_TRADES, MAX_TRADES_LAGGING = 4096, 16_384
 """Trades of one flush or transaction: more at a time where there is much to catch up on."""
-WAIT_S = 0.2
 FLUSH_S = 1.0
 RETRY_S = 0.5
 ANSWER_S = 3.0
@@ -34,7 +33,7 @@ TRANSACTION_MS = 10_000
 """A transaction that is open longer was its writer's last."""
 
 
-class KafkaSink:
+class KafkaSink(BrokerSink):
     """Follows the tape and confirms what the brokers have acknowledged.
 
     The producer is idempotent: it keeps order and doubles nothing while it lives. After a crash, trades that were
@@ -51,43 +50,12 @@ class KafkaSink:
     def __init__(
         self, url: urls.KafkaSink, options: dict[str, str], hold: Hold, traces: Traces, ownership: Ownership | None
     ) -> None:
-        self._url, self._options, self._hold, self._traces = url, options, hold, traces
+        super().__init__(hold, RETRY_S)
+        self._url, self._options, self._traces = url, options, traces
         self._ownership = ownership
-        self._state = "live"
         self._failed: KafkaError | None = None
         self._written: dict[tuple[int, int], int] = {}
-        self._writing = threading.Lock()
-        self._closed = False
         self._open()
-
-    @property
-    def lag(self) -> int:
-        """Trades on the tape that the topic has yet to hold."""
-        return self._hold.lag
-
-    @property
-    def state(self) -> str:
-        """``live``, or why nothing can be written."""
-        return self._state
-
-    async def run(self) -> None:
-        """Follow the tape until cancelled."""
-        while True:
-            if not await asyncio.to_thread(self._write_some, WAIT_S):
-                await asyncio.sleep(RETRY_S)
-
-    async def close(self, *, drain_s: float) -> None:
-        """Write what is still on the tape, for at most ``drain_s`` seconds."""
-        end = time.monotonic() + drain_s
-        while self.lag and time.monotonic() < end:
-            if not await asyncio.to_thread(self._write_some, 0.0):
-                await asyncio.sleep(0.05)
-        self._closed = True
-
-    def _write_some(self, wait_s: float) -> bool:
-        """Write what has come; False when the brokers refused."""
-        with self._writing:
-            return self._closed or self._write_next(wait_s)
 
     def _write_next(self, wait_s: float) -> bool:
         part = self._owned()
@@ -100,12 +68,15 @@ class KafkaSink:
             return True  # what was read may be of a partition that was not ours yet: read again
         self._failed = None
         self._outlet.take_failure()
-        self._produce(outbox)
-        if not self._flush():
+        handed_over = self._produce(outbox)
+        if not (self._flush() and handed_over):
             return False
         self._state = "live"
         self._confirm(outbox)
         return True
+
+    def _let_go(self) -> None:
+        """Nothing is left to do: the producer ends with its last reference."""
 
     def _read(self, wait_s: float, owned: dict[tuple[int, int], int] | None, until: int | None) -> Outbox:
         most = MAX_TRADES if self._hold.lag < MAX_TRADES else MAX_TRADES_LAGGING
@@ -135,15 +106,16 @@ class KafkaSink:
             self._written.update({position[:2]: position[2] + 1 for position in outbox.positions})
         self._hold.confirm(outbox.last)
 
-    def _produce(self, outbox: Outbox) -> None:
-        """Hand everything to librdkafka, waiting for room as long as need be; ends at what it refuses."""
+    def _produce(self, outbox: Outbox) -> bool:
+        """Hand everything to librdkafka, waiting for room as long as there is time; False at what it refuses."""
         produced = 0
-        while produced < len(outbox) and self._failed is None:
+        while produced < len(outbox) and self._failed is None and not self._is_over:
             produced, refused = self._outlet.produce(outbox, produced)
             if refused is not None:
                 self._failed = KafkaError(refused)
             elif produced < len(outbox):
                 self._producer.poll(0.05)
+        return produced >= len(outbox)
 
     def _flush(self) -> bool:
         """Wait until the brokers have it all, however long they are away; False if they refused some of it."""
@@ -151,7 +123,7 @@ class KafkaSink:
             if self._failure() is not None:
                 break
             self._state = f"no answer of {self._url.servers}, {self._hold.lag} trades wait"
-            if self._closed:
+            if self._is_over:
                 return False
         failure = self._failure()
         if failure is not None:
@@ -239,7 +211,8 @@ class TransactionalKafkaSink(KafkaSink):
             if not self._begun:
                 self._producer.init_transactions(ANSWER_S)
                 # Whatever was under way is decided now: it may have been committed after all.
-                self._source.look_again()
+                if not self._source.look_again(ANSWER_S):
+                    raise Hangs("no answer to what the group has committed")
                 self._begun = True
             return self._write_transaction(wait_s)
         except (KafkaException, Hangs) as error:
@@ -263,9 +236,8 @@ class TransactionalKafkaSink(KafkaSink):
         if len(outbox) or offsets:
             self._failed = None
             self._producer.begin_transaction()
-            self._produce(outbox)
-            if self._failed is not None:
-                raise KafkaException(self._failed)
+            if not self._produce(outbox):
+                raise KafkaException(self._failed or KafkaError(KafkaError._TIMED_OUT))
             self._send_offsets(list(offsets.values()), group)
             self._commit()
         self._state = "live"
@@ -279,7 +251,7 @@ class TransactionalKafkaSink(KafkaSink):
                 self._producer.commit_transaction(ANSWER_S)
                 return
             except KafkaException as error:
-                if self._closed or not error.args[0].retriable():
+                if self._is_over or not error.args[0].retriable():
                     raise
                 self._state = f"{self._url.servers}: {why(error)}"
 

@@ -1,25 +1,22 @@
 """``nats://`` and ``jetstream://`` as sinks: a message a trade, JetStream's each once by its trade id."""
 
-import asyncio
 import re
-import threading
-import time
 
 from tickcast import urls
 from tickcast._core import Hold, NatsPublisher, Outbox
 from tickcast.errors import SourceError
 from tickcast.processor.traces import Traces
 from tickcast.servers import server_list
+from tickcast.sinks.broker import BrokerSink
 
 __all__ = ["NatsSink", "subject_token"]
 
 MAX_TRADES = 4096
-WAIT_S = 0.2
 FLUSH_S = 1.0
 RETRY_S = 1.0
 
 
-class NatsSink:
+class NatsSink(BrokerSink):
     """Follows the tape and confirms what the server has acknowledged.
 
     JetStream drops what it has already by ``Nats-Msg-Id``, the trade id, within the stream's duplicate window (by
@@ -28,10 +25,8 @@ class NatsSink:
     """
 
     def __init__(self, url: urls.NatsSink | urls.JetStreamSink, hold: Hold, traces: Traces) -> None:
-        self._url, self._hold, self._traces = url, hold, traces
-        self._state = "live"
-        self._writing = threading.Lock()
-        self._closed = False
+        super().__init__(hold, RETRY_S)
+        self._url, self._traces = url, traces
         self._failures = 0
         self._by_instrument = "*" in url.subject.split(".")
         stream = url.stream if isinstance(url, urls.JetStreamSink) else None
@@ -40,47 +35,18 @@ class NatsSink:
             server_list(url.server), url.subject.replace("*", "-"), jetstream=self._is_stream, stream=stream
         )
 
-    @property
-    def lag(self) -> int:
-        """Trades on the tape that the server has yet to acknowledge."""
-        return self._hold.lag
-
-    @property
-    def state(self) -> str:
-        """``live``, or why nothing can be written."""
-        return self._state
-
-    async def run(self) -> None:
-        """Follow the tape until cancelled."""
-        while True:
-            if not await asyncio.to_thread(self._write_some, WAIT_S):
-                await asyncio.sleep(RETRY_S)
-
-    async def close(self, *, drain_s: float) -> None:
-        """Write what is still on the tape, for at most ``drain_s`` seconds, and disconnect."""
-        end = time.monotonic() + drain_s
-        while self.lag and time.monotonic() < end:
-            if not await asyncio.to_thread(self._write_some, 0.0):
-                await asyncio.sleep(0.05)
-        self._closed = True
-        await asyncio.to_thread(self._publisher.close)
-
-    def _write_some(self, wait_s: float) -> bool:
-        """Write what has come; False when the server refused."""
-        with self._writing:
-            return self._closed or self._write_next(wait_s)
-
     def _write_next(self, wait_s: float) -> bool:
         outbox = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format, traces=self._traces.by_message)
         try:
             self._publish(outbox)
-            self._flush()
+            if not self._flush():
+                return False
         except SourceError as error:
             self._state = str(error)
             return False
         figures = self._publisher.published()
         failures = int(figures["failed"] or 0)
-        if failures > self._failures or self._closed:
+        if failures > self._failures:
             self._failures = failures
             self._state = f"refused by {self._publisher.url}: {figures['last_failure']}"
             return False
@@ -91,7 +57,7 @@ class NatsSink:
     def _publish(self, outbox: Outbox) -> None:
         """Hand everything over, waiting for room as long as need be."""
         messages = outbox.messages()
-        while messages and not self._closed:
+        while messages and not self._is_over:
             accepted = self._publisher.publish(
                 [payload for _, payload, _, _ in messages],
                 subjects=[self._subject(key) for key, _, _, _ in messages] if self._by_instrument else None,
@@ -103,13 +69,18 @@ class NatsSink:
             if messages:
                 self._wait_word()
 
-    def _flush(self) -> None:
-        while not self._closed:
+    def _flush(self) -> bool:
+        """Wait until the server has it all, however long it is away; False if there is no time left for that."""
+        while not self._is_over:
             try:
                 self._publisher.flush(FLUSH_S)
-                return
+                return True
             except TimeoutError:
                 self._wait_word()
+        return False
+
+    def _let_go(self) -> None:
+        self._publisher.close()
 
     def _wait_word(self) -> None:
         self._state = f"no answer of {self._publisher.url}, {self._hold.lag} trades wait: {self._publisher.state()[2]}"

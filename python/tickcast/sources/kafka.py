@@ -170,9 +170,13 @@ class KafkaSource:
         """
         return self._member.group_metadata
 
-    def look_again(self) -> None:
-        """Ask what the group has committed, and wait for the answer: from there on sinks have to write."""
-        self._member.look_again()
+    def look_again(self, timeout_s: float) -> bool:
+        """Ask what the group has committed, and wait for the answer: from there on sinks have to write.
+
+        Returns:
+            Whether it has come within ``timeout_s``.
+        """
+        return self._member.look_again(timeout_s)
 
     def lowest(self, partition: int) -> int | None:
         """Return the offset from which a partition has been read; None: not known."""

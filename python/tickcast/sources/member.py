@@ -18,7 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from tickcast import urls
 from tickcast._core import Inbox, KafkaInlet
 from tickcast.errors import SourceError
-from tickcast.kafka import READ_AHEAD, Ownership, client_settings, log_stream, open_inlet, poll, why
+from tickcast.kafka import Ownership, client_settings, log_stream, open_inlet, poll, why
 from tickcast.sources.base import Position, SourceState
 from tickcast.sources.fencing import end_transactions_of_the_dead
 from tickcast.sources.places import Places
@@ -41,6 +41,18 @@ ENDS_S = 0.5
 """How often the ends of the partitions are noted, for their lag."""
 DRAIN_S = 5.0
 """How long a partition that is taken away is waited for, until tape and sinks have what was read of it."""
+READ_AHEAD = {
+    "queued.min.messages": 3000,
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.message.max.bytes": 131_072,
+    "fetch.queue.backoff.ms": 2,
+}
+"""What is fetched ahead: little, as every message that lies there ready has memory of its own.
+
+More is fetched while fewer than 3,000 wait in all, and then 128 KiB of each partition. librdkafka's defaults, 100,000
+and 1 MiB, cost a processor a quarter more CPU with one tick a message (`benchmarks/results/queue_path.md`), and with
+its queue full it would pause for 1 s. Brokers many ms away want more, by the URL's own settings.
+"""
 RETRY_S = 1.0
 LOUD = 10
 """Of so many failures in a row the first is a warning."""
@@ -122,13 +134,12 @@ class Member:
         if self._thread is not None:
             self._thread.join(10.0)
 
-    def look_again(self) -> None:
-        """Ask what the group has committed, and wait for the answer: from there on sinks have to write."""
+    def look_again(self, timeout_s: float) -> bool:
+        """Ask what the group has committed: from there on sinks have to write. False if there is no answer in time."""
         looked = threading.Event()
-        self._looks.append(looked)
         # The thread that consumes asks: a call from another one beside it does not come back.
-        while not (looked.wait(0.1) or self.closing.is_set()):
-            pass
+        self._looks.append(looked)
+        return looked.wait(timeout_s)
 
     def _run(self) -> None:
         try:
@@ -144,7 +155,9 @@ class Member:
         finally:
             if self._consumer is not None:
                 self._commit(self._consumer, wait=True)
-                self.closing.set()
+            self.closing.set()
+            self._shelves.wake()
+            if self._consumer is not None:
                 if self._inlet is not None:
                     self._inlet.close()
                 with contextlib.suppress(KafkaException, RuntimeError):

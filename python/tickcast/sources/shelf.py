@@ -35,7 +35,10 @@ class Shelf:
     @property
     def is_silent(self) -> bool:
         """Whether a message waits that only fills the windows."""
-        return bool(self.inboxes) and self.inboxes[0].first_offset < self.resume
+        try:
+            return self.inboxes[0].first_offset < self.resume
+        except IndexError:  # asked without a lock: another thread may throw away what waits at any moment
+            return False
 
     def take(self, messages: int, size: int) -> list[Inbox]:
         """Take so many messages and about so many bytes at most; whose trades go out, or only fill the windows."""

@@ -35,6 +35,11 @@ class Shelves:
         return self._messages
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes of them."""
+        return self._bytes
+
+    @property
     def are_full(self) -> bool:
         """More waits than should."""
         return self._messages > MOST_MESSAGES or self._bytes > MOST_BYTES

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tickcast import urls
 from tickcast._core import EarlierVerdicts, KafkaInlet, decode_topic
-from tickcast.kafka import READ_AHEAD, client_settings, open_inlet, poll, why
+from tickcast.kafka import client_settings, open_inlet, poll, why
 from tickcast.sources.base import VERDICT_MARGIN_MS, VERDICT_PATIENCE_S
 
 __all__ = ["ValidatedTopic"]
@@ -50,7 +50,6 @@ class ValidatedTopic:
             {
                 "group.id": "tickcast-verdicts",  # librdkafka wants one; it is never joined
                 "isolation.level": "read_committed",
-                **READ_AHEAD,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "allow.auto.create.topics": False,

@@ -1,0 +1,77 @@
+"""What sinks on brokers share: they hand on what the tape has, and try until it is taken or they are to end."""
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from abc import ABC, abstractmethod
+
+from tickcast._core import Hold
+
+__all__ = ["BrokerSink"]
+
+log = logging.getLogger("tickcast.sinks")
+
+WAIT_S = 0.2
+"""Longest wait for the next trade."""
+
+
+class BrokerSink(ABC):
+    """Follows the tape in threads, one at a time.
+
+    Args:
+        hold: Place on the tape.
+        retry_s: Pause after what was refused.
+    """
+
+    def __init__(self, hold: Hold, retry_s: float) -> None:
+        self._hold, self._retry_s = hold, retry_s
+        self._state = "live"
+        # A cancelled `run` leaves its last write going on in its thread, while `close` writes the rest.
+        self._writing = threading.Lock()
+        self._end = math.inf
+
+    @property
+    def lag(self) -> int:
+        """Trades on the tape that the broker has yet to acknowledge."""
+        return self._hold.lag
+
+    @property
+    def state(self) -> str:
+        """``live``, or why nothing can be written."""
+        return self._state
+
+    async def run(self) -> None:
+        """Follow the tape until cancelled."""
+        while True:
+            if not await asyncio.to_thread(self._write_some, WAIT_S):
+                await asyncio.sleep(self._retry_s)
+
+    async def close(self, *, drain_s: float) -> None:
+        """Write what is still on the tape, for at most ``drain_s`` seconds and a call under way, and let go."""
+        self._end = time.monotonic() + drain_s
+        while self.lag and not self._is_over:
+            if not await asyncio.to_thread(self._write_some, 0.0):
+                await asyncio.sleep(0.05)
+        self._end = 0.0
+        if self.lag:
+            log.warning("%d trades are left for the next start, on the tape: %s", self.lag, self._state)
+        await asyncio.to_thread(self._let_go)
+
+    @property
+    def _is_over(self) -> bool:
+        """Nothing is tried any more, however much is left."""
+        return time.monotonic() > self._end
+
+    @abstractmethod
+    def _write_next(self, wait_s: float) -> bool:
+        """Write what has come, or comes within the wait; False when that was refused. Ends soon when `_is_over`."""
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """Disconnect."""
+
+    def _write_some(self, wait_s: float) -> bool:
+        with self._writing:
+            return self._is_over or self._write_next(wait_s)
