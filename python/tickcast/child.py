@@ -37,8 +37,8 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """A child that lives this long after it was up has not failed fast, seconds."""
     most_fast: int | None = 6
     """Fast failures in a row after which to give up; None: never."""
-    grace_s: float = 10.0
-    """Time to end in order after SIGTERM, seconds."""
+    grace_s: float = 20.0
+    """Time to end in order after SIGTERM, seconds; a processor whose brokers are away needs a dozen."""
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):

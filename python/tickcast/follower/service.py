@@ -35,7 +35,7 @@ log = logging.getLogger("tickcast.follower")
 
 BOARD_S = 1.0
 """How often the status board is put up when nothing changes."""
-SINK_DRAIN_S = 10.0
+SINK_DRAIN_S = 5.0
 """How long an orderly stop waits for the sinks."""
 
 

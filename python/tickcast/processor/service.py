@@ -46,7 +46,7 @@ LET_GO_SHARE = 16
 TAPE_SHARE = 8
 """A batch is at most this part of the tape."""
 
-SINK_DRAIN_S = 10.0
+SINK_DRAIN_S = 5.0
 """How long an orderly stop waits for the sinks."""
 
 
