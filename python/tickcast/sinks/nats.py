@@ -55,7 +55,7 @@ class NatsSink(BrokerSink):
         return True
 
     def _publish(self, outbox: Outbox) -> None:
-        """Hand everything over, waiting for room as long as need be."""
+        """Hand everything over, waiting for room as long as there is time."""
         messages = outbox.messages()
         while messages and not self._is_over:
             accepted = self._publisher.publish(
