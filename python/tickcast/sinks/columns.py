@@ -1,7 +1,5 @@
 """Sinks that write columns: `arrow:` and `parquet:`. Trades are gathered, and written a batch at a time."""
 
-import asyncio
-import threading
 import time
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +9,7 @@ import pyarrow as pa
 from tickcast import urls
 from tickcast._core import Hold
 from tickcast.sinks.directory import ParquetDirectory
+from tickcast.sinks.following import FollowingSink
 from tickcast.sinks.stream import ArrowFile
 from tickcast.sinks.tables import record_batch, schema
 
@@ -18,8 +17,6 @@ __all__ = ["ColumnSink", "arrow_sink", "parquet_sink"]
 
 JOURNAL_NS = 10**9
 MAX_TRADES = 65_536
-WAIT_S = 0.2
-RETRY_S = 1.0
 TAPE_SHARE = 4
 """A batch is written once it holds this part of the tape's places: what is not confirmed holds the tape up."""
 
@@ -42,7 +39,7 @@ class _Stream(ArrowFile):
         """Nothing to do."""
 
 
-class ColumnSink:
+class ColumnSink(FollowingSink):
     """Follows the tape, gathers trades and hands them to a store; what the store has is confirmed.
 
     After a crash the store knows the last sequence that it has of this epoch, whatever was confirmed: nothing comes
@@ -50,64 +47,32 @@ class ColumnSink:
     """
 
     def __init__(self, hold: Hold, store: _Store, *, epoch: str, columns: pa.Schema, last: int, flush_ns: int) -> None:
-        self._hold, self._store = hold, store
+        super().__init__(hold)
+        self._store = store
         self._epoch, self._schema = epoch, columns
         self._flush_s = flush_ns / 1e9
         self._most = min(MAX_TRADES, max(1, hold.slots // TAPE_SHARE))
         self._last = last
         self._batches: list[pa.RecordBatch] = []
         self._since = 0.0
-        self._state = "live"
-        self._closed = False
-        # A cancelled `run` leaves its last write going on in its thread, while `close` writes the rest.
-        self._writing = threading.Lock()
         hold.confirm(last)
 
-    @property
-    def lag(self) -> int:
-        """Trades on the tape that have yet to be kept."""
-        return self._hold.lag
+    def _write_next(self, wait_s: float) -> bool:
+        """Gather what has come and write what is due; False when the disk refused."""
+        if self._batches:
+            wait_s = min(wait_s, max(0.0, self._since + self._flush_s - time.monotonic()))
+        self._read(wait_s)
+        gathered = sum(batch.num_rows for batch in self._batches)
+        due = self._is_ending or (bool(self._batches) and time.monotonic() - self._since >= self._flush_s)
+        return not (due or gathered >= self._most or not self._batches) or self._flush()
 
-    @property
-    def state(self) -> str:
-        """``live``, or why nothing can be written."""
-        return self._state
-
-    async def run(self) -> None:
-        """Follow the tape until cancelled."""
-        while True:
-            if not await asyncio.to_thread(self._step):
-                await asyncio.sleep(RETRY_S)
-
-    async def close(self, *, drain_s: float) -> None:
-        """Write what is still on the tape, for at most ``drain_s`` seconds, and let go."""
-        await asyncio.to_thread(self._drain, time.monotonic() + drain_s)
-
-    def _drain(self, end: float) -> None:
+    def _let_go(self) -> None:
         with self._writing:
-            while self._hold.lag and time.monotonic() < end:
-                self._read(0.0)
-                if not self._flush():
-                    time.sleep(0.05)
-            self._closed = True
             try:
                 self._store.tidy(now=True)
             except OSError as error:
                 self._state = f"cannot write: {error}"
             self._store.close()
-
-    def _step(self) -> bool:
-        """Gather what has come and write what is due; False when the disk refused."""
-        with self._writing:
-            if self._closed:
-                return True
-            wait_s = WAIT_S
-            if self._batches:
-                wait_s = min(WAIT_S, max(0.0, self._since + self._flush_s - time.monotonic()))
-            self._read(wait_s)
-            gathered = sum(batch.num_rows for batch in self._batches)
-            due = bool(self._batches) and time.monotonic() - self._since >= self._flush_s
-            return not (due or gathered >= self._most or not self._batches) or self._flush()
 
     def _read(self, wait_s: float) -> None:
         """Gather trades, if there is room for more."""

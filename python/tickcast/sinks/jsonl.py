@@ -1,19 +1,16 @@
 """``jsonl:FILE``: every trade in the plain JSON form, one a line, in order, each exactly once."""
 
-import asyncio
 import os
-import threading
-import time
 from pathlib import Path
 
 import msgspec
 
 from tickcast._core import Hold
+from tickcast.sinks.following import FollowingSink
 
 __all__ = ["JsonlSink"]
 
 MAX_TRADES = 4096
-RETRY_S = 1.0
 TAIL_BYTES = 64 * 1024
 
 
@@ -21,7 +18,7 @@ class _Line(msgspec.Struct, rename="camel"):
     trade_id: str
 
 
-class JsonlSink:
+class JsonlSink(FollowingSink):
     """Appends to a file.
 
     The tape remembers what was confirmed. After a crash the file may hold more than that: a torn last line is cut
@@ -34,47 +31,12 @@ class JsonlSink:
         Raises:
             OSError: It can't be opened for writing.
         """
+        super().__init__(hold)
         self._path = path
-        self._hold = hold
         self._file = path.open("ab")
-        self._state = "live"
-        # A cancelled `run` leaves its last write going on in its thread, while `close` writes the rest.
-        self._writing = threading.Lock()
         last = self._cut_torn_line()
         if last is not None:
             hold.skip_through(last)
-
-    @property
-    def lag(self) -> int:
-        """Trades on the tape that the file has yet to hold."""
-        return self._hold.lag
-
-    @property
-    def state(self) -> str:
-        """``live``, or why nothing can be written."""
-        return self._state
-
-    async def run(self) -> None:
-        """Follow the tape until cancelled."""
-        while True:
-            if not await asyncio.to_thread(self._write_some, 0.2):
-                await asyncio.sleep(RETRY_S)
-
-    async def close(self, *, drain_s: float) -> None:
-        """Write what is still on the tape, for at most ``drain_s`` seconds, and close the file."""
-        end = time.monotonic() + drain_s
-        while self.lag and time.monotonic() < end:
-            await asyncio.to_thread(self._write_some, 0.0)
-        await asyncio.to_thread(self._close_file)
-
-    def _write_some(self, wait_s: float) -> bool:
-        """Write what has come; False when the disk refused."""
-        with self._writing:
-            return self._file.closed or self._write_next(wait_s)
-
-    def _close_file(self) -> None:
-        with self._writing:
-            self._file.close()
 
     def _write_next(self, wait_s: float) -> bool:
         lines, last = self._hold.read_lines(MAX_TRADES, wait_s)
@@ -91,6 +53,10 @@ class JsonlSink:
         self._state = "live"
         self._hold.confirm(last)
         return True
+
+    def _let_go(self) -> None:
+        with self._writing:
+            self._file.close()
 
     def _cut_torn_line(self) -> str | None:
         """Cut a torn last line off; return the trade id of the last whole one."""

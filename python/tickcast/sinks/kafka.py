@@ -13,7 +13,7 @@ from tickcast.commits import CommitNote
 from tickcast.kafka import Ownership, client_settings, open_outlet, why
 from tickcast.processor.progress import Progress
 from tickcast.processor.traces import Traces
-from tickcast.sinks.broker import BrokerSink
+from tickcast.sinks.following import FollowingSink
 from tickcast.sources.base import Position
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ TRANSACTION_MS = 10_000
 """A transaction that is open longer was its writer's last."""
 
 
-class KafkaSink(BrokerSink):
+class KafkaSink(FollowingSink):
     """Follows the tape and confirms what the brokers have acknowledged.
 
     The producer is idempotent: it keeps order and doubles nothing while it lives. After a crash, trades that were

@@ -7,16 +7,15 @@ from tickcast._core import Hold, NatsPublisher, Outbox
 from tickcast.errors import SourceError
 from tickcast.processor.traces import Traces
 from tickcast.servers import server_list
-from tickcast.sinks.broker import BrokerSink
+from tickcast.sinks.following import FollowingSink
 
 __all__ = ["NatsSink", "subject_token"]
 
 MAX_TRADES = 4096
 FLUSH_S = 1.0
-RETRY_S = 1.0
 
 
-class NatsSink(BrokerSink):
+class NatsSink(FollowingSink):
     """Follows the tape and confirms what the server has acknowledged.
 
     JetStream drops what it has already by ``Nats-Msg-Id``, the trade id, within the stream's duplicate window (by
@@ -25,7 +24,7 @@ class NatsSink(BrokerSink):
     """
 
     def __init__(self, url: urls.NatsSink | urls.JetStreamSink, hold: Hold, traces: Traces) -> None:
-        super().__init__(hold, RETRY_S)
+        super().__init__(hold)
         self._url, self._traces = url, traces
         self._failures = 0
         self._by_instrument = "*" in url.subject.split(".")

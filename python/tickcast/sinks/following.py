@@ -1,4 +1,4 @@
-"""What sinks on brokers share: they hand on what the tape has, and try until it is taken or they are to end."""
+"""What all sinks share: they hand on what the tape has, in threads, until it is taken or they are to end."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 
 from tickcast._core import Hold
 
-__all__ = ["BrokerSink"]
+__all__ = ["FollowingSink"]
 
 log = logging.getLogger("tickcast.sinks")
 
@@ -17,15 +17,15 @@ WAIT_S = 0.2
 """Longest wait for the next trade."""
 
 
-class BrokerSink(ABC):
+class FollowingSink(ABC):
     """Follows the tape in threads, one at a time.
 
     Args:
         hold: Place on the tape.
-        retry_s: Pause after what was refused.
+        retry_s: Pause after what was refused, seconds.
     """
 
-    def __init__(self, hold: Hold, retry_s: float) -> None:
+    def __init__(self, hold: Hold, retry_s: float = 1.0) -> None:
         self._hold, self._retry_s = hold, retry_s
         self._state = "live"
         # A cancelled `run` leaves its last write going on in its thread, while `close` writes the rest.
@@ -34,7 +34,7 @@ class BrokerSink(ABC):
 
     @property
     def lag(self) -> int:
-        """Trades on the tape that the broker has yet to acknowledge."""
+        """Trades on the tape that have yet to be confirmed."""
         return self._hold.lag
 
     @property
@@ -60,6 +60,11 @@ class BrokerSink(ABC):
         await asyncio.to_thread(self._let_go)
 
     @property
+    def _is_ending(self) -> bool:
+        """Nothing is worth gathering any more."""
+        return self._end < math.inf
+
+    @property
     def _is_over(self) -> bool:
         """Nothing is tried any more, however much is left."""
         return time.monotonic() > self._end
@@ -70,7 +75,7 @@ class BrokerSink(ABC):
 
     @abstractmethod
     def _let_go(self) -> None:
-        """Disconnect."""
+        """Disconnect, or close what is open."""
 
     def _write_some(self, wait_s: float) -> bool:
         with self._writing:
