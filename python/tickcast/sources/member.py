@@ -50,8 +50,8 @@ READ_AHEAD = {
 """What is fetched ahead: little, as every message that lies there ready has memory of its own.
 
 More is fetched while fewer than 3,000 wait in all, and then 128 KiB of each partition. librdkafka's defaults, 100,000
-and 1 MiB, cost a processor a quarter more CPU with one tick a message (`benchmarks/results/queue_path.md`), and with
-its queue full it would pause for 1 s. Brokers many ms away want more, by the URL's own settings.
+and 1 MiB, cost a processor a third more CPU with one tick a message (`benchmarks/results/queue_path.md`), and with its
+queue full it would pause for 1 s. Brokers many ms away want more, by the URL's own settings.
 """
 RETRY_S = 1.0
 LOUD = 10
