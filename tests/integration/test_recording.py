@@ -96,6 +96,23 @@ async def test_each_trade_once_through_kills(folder, victim):
     assert [plain(trade) for trade in in_order(stream)] == lines
 
 
+async def test_an_orderly_end_writes_what_was_gathered_though_it_is_not_due(tmp_path):
+    sinks = ["parquet:trades?flush=1h", "arrow:trades.arrows?flush=1h", "jsonl:trades.jsonl"]
+    arguments = [part for sink in sinks for part in ("--sink", sink)]
+    served = Served(tmp_path, "--source", "sim://?rate=2000", *arguments)
+    try:
+        await asyncio.to_thread(served.start)
+        await until(lambda: head(served) > 1000, "trades")
+    finally:
+        served.stop()
+    everything = list(range(1, head(served) + 1))
+    table = ds.dataset(tmp_path / "trades", partitioning="hive").to_table()
+    assert sorted(table["seq"].to_pylist()) == everything
+    with pa.memory_map(str(tmp_path / "trades.arrows")) as source:
+        assert pa.ipc.open_stream(source).read_all()["seq"].to_pylist() == everything
+    assert len((tmp_path / "trades.jsonl").read_text().splitlines()) == len(everything)
+
+
 def head(served):
     return TapeReader.open(served.run_dir).head if (served.run_dir / "tape").exists() else 0
 
