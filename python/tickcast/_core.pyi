@@ -1070,9 +1070,10 @@ class JetStreamSource:
         """Messages that waited where it began to read, those that only fill windows among them; None: not yet."""
     def load_position(self) -> tuple[int, int] | None:
         """Return the sequence and index that were kept under ``durable`` when the source started."""
-    def save_position(self, sequence: int, index: int = ..., lowest: int | None = None) -> None:
+    def save_position(self, stream: int, sequence: int, index: int = ..., lowest: int | None = None) -> None:
         """Keep a position under ``durable``, once the tape has everything up to it. Returns at once.
 
+        One of another stream, such as of the one that had this name before, is passed over.
         ``lowest`` is the sequence from which the windows that stood there can be had again: a source that is opened
         without a position of the stream reads from there, silently (`Batch.silent`) up to the position. One that is
         opened with an earlier position of the stream reads from behind that.

@@ -4,7 +4,7 @@ import logging
 
 from tickcast import urls
 from tickcast._core import NatsPublisher
-from tickcast.errors import ConfigError
+from tickcast.errors import ConfigError, SourceError
 from tickcast.processor.deadletters import DeadLetter, Post
 from tickcast.servers import server_list
 
@@ -88,31 +88,42 @@ class NatsPost:
     def __init__(self, url: urls.Nats | urls.NatsSink | urls.JetStream | urls.JetStreamSink, *, added: bool) -> None:
         if "*" in url.subject or ">" in url.subject:
             raise ConfigError(f"dead letters: {url.subject!r} has wildcards; name one subject with --to")
-        self._added = added
-        self._is_stream = isinstance(url, urls.JetStream | urls.JetStreamSink)
-        self._publisher = NatsPublisher(server_list(url.server), url.subject, jetstream=self._is_stream)
+        self._url, self._added = url, added
+        self._publisher = self._open()
 
     def send(self, letters: list[DeadLetter]) -> list[DeadLetter]:
         """Send them one by one and wait; return those that were refused."""
         refused: list[DeadLetter] = []
-        for letter in letters:
-            headers = [*letter.header_bytes, *(letter.error_headers if self._added else [])]
-            before = self._publisher.published()
-            self._publisher.publish(
-                letter.payload_bytes,
-                message_headers=[[(name, (value or b"").decode(errors="replace")) for name, value in headers]],
-                timeout=SEND_S,
-            )
+        for at, letter in enumerate(letters):
             try:
-                self._publisher.flush(SEND_S)
-            except TimeoutError as error:
-                log.warning("dead letter %s: %s", letter.identity, error)
-                return letters[len(refused) :]
-            after = self._publisher.published()
-            if after["confirmed"] == before["confirmed"]:
-                log.warning("dead letter %s: %s", letter.identity, after["last_failure"])
+                why = self._send(letter)
+            except (SourceError, TimeoutError) as error:
+                log.warning("dead letter %s, and %d behind it: %s", letter.identity, len(letters) - at - 1, error)
+                # A publisher that was refused has ended; and what one hears too late is not of the next letter.
+                self._publisher.close(0.0)
+                self._publisher = self._open()
+                return [*refused, *letters[at:]]
+            if why is not None:
+                log.warning("dead letter %s: %s", letter.identity, why)
                 refused.append(letter)
         return refused
+
+    def _open(self) -> NatsPublisher:
+        is_stream = isinstance(self._url, urls.JetStream | urls.JetStreamSink)
+        return NatsPublisher(server_list(self._url.server), self._url.subject, jetstream=is_stream)
+
+    def _send(self, letter: DeadLetter) -> object:
+        """Send a letter and wait; return why it was refused, None if it was not."""
+        headers = [*letter.header_bytes, *(letter.error_headers if self._added else [])]
+        before = self._publisher.published()
+        self._publisher.publish(
+            letter.payload_bytes,
+            message_headers=[[(name, (value or b"").decode(errors="replace")) for name, value in headers]],
+            timeout=SEND_S,
+        )
+        self._publisher.flush(SEND_S)
+        after = self._publisher.published()
+        return None if after["confirmed"] != before["confirmed"] else after["last_failure"] or "it was not confirmed"
 
     def close(self) -> None:
         """Disconnect."""

@@ -76,6 +76,39 @@ async def test_trades_go_to_subjects_by_instrument_with_their_headers(
     assert program.end() == 0
 
 
+async def test_an_instrument_that_no_subject_can_name_stops_nothing(
+    nats_server: NatsServer, programs: Programs, run_dir: Path
+) -> None:
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    await context.add_stream(StreamConfig(name="TRADES", subjects=["trades.>"]))
+    await context.add_stream(StreamConfig(name="TICKS", subjects=["ticks"]))
+    for name in ("AB\x01C", "L" * 4090, "", "AAPL"):
+        await context.publish("ticks", as_proto((name, 10.0, 5, 17)))
+    address = nats_server.url.removeprefix("nats://")
+    program = process(
+        programs, run_dir, f"jetstream://{address}/ticks", f"jetstream://{address}/trades.*?stream=TRADES"
+    )
+    messages = await read(nats_server, "TRADES", 4, 30)
+    assert [m.subject for m in messages] == ["trades.AB_C", f"trades.{'L' * 128}", "trades._", "trades.AAPL"]
+    await client.close()
+    assert program.end() == 0
+
+
+async def test_a_stream_that_is_made_later_gets_every_trade(
+    nats_server: NatsServer, programs: Programs, run_dir: Path
+) -> None:
+    sink = f"jetstream://{nats_server.url.removeprefix('nats://')}/later?stream=LATER"
+    program = process(programs, run_dir, "sim://?rate=200", sink)
+    await asyncio.to_thread(wait_until, lambda: "there is no stream" in state(run_dir), "it says what is missing")
+    client = await nats.connect(nats_server.url)
+    await client.jetstream().add_stream(StreamConfig(name="LATER", subjects=["later"]))
+    messages = await read(nats_server, "LATER", 100, 30)
+    assert [int(message.headers["tickcast-sequence"]) for message in messages[:100]] == list(range(1, 101))
+    await client.close()
+    assert program.end() == 0
+
+
 @pytest.mark.parametrize("scheme", ["nats", "jetstream"])
 async def test_a_processor_ends_while_the_server_is_away_and_writes_the_rest_when_it_is_back(
     nats_server: NatsServer, programs: Programs, run_dir: Path, scheme: str
@@ -101,7 +134,17 @@ async def test_a_processor_ends_while_the_server_is_away_and_writes_the_rest_whe
 
 
 def lag(run_dir: Path) -> int:
-    return json.loads(TapeReader.open(run_dir).board() or b"{}")["sinks"][0]["lag"]
+    return shown(run_dir)["lag"]
+
+
+def state(run_dir: Path) -> str:
+    return shown(run_dir)["state"] if (run_dir / "tape").exists() else ""
+
+
+def shown(run_dir: Path) -> dict:
+    """What the board says of the first sink."""
+    board = json.loads(TapeReader.open(run_dir).board() or b"{}")
+    return board["sinks"][0] if board.get("sinks") else {"lag": 0, "state": ""}
 
 
 async def test_without_headers_a_stream_still_gets_the_ids_that_it_knows_trades_by(

@@ -128,10 +128,11 @@ async def test_a_position_is_read_on_from_and_kept_under_its_name(nats_server):
     first = JetStreamSource(nats_server.url, "ticks", stream="TICKS", durable="desk")
     await pull(first, 100)
     assert first.load_position() is None
-    first.save_position(60)
+    stream = first.started[0]
+    first.save_position(stream, 60)
+    first.save_position(stream ^ 1, 95)
     wait_until(lambda: first.saved_position == (60, 65_535), "saved")
     assert first.save_trouble is None
-    stream = first.started[0]
     first.close()
     for positions, behind, silent, decided in [
         ([(stream, 0, 90, 65_535)], 90, 0, "position"),

@@ -4,6 +4,8 @@ use crate::handover::Handover;
 use crate::link::pause;
 use crate::status::{State, Status, lock, now_ns};
 use crate::{Error, Result};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -106,7 +108,7 @@ fn sessions<S: Session>(mut session: S, told: &Told, mut stopped: watch::Receive
                 return told.fail(Error::System { url: "NATS".into(), what: error.to_string() });
             }
         };
-        let go_on = runtime.block_on(async {
+        let work = async {
             let end = tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => None,
                 end = session.run() => Some(end),
@@ -129,6 +131,12 @@ fn sessions<S: Session>(mut session: S, told: &Told, mut stopped: watch::Receive
                     true
                 }
             }
+        };
+        // A thread that ends without a word would be waited for, for ever.
+        let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+        let go_on = outcome.unwrap_or_else(|panic| {
+            told.fail(Error::System { url: "NATS".into(), what: format!("the thread has failed: {}", said(&*panic)) });
+            false
         });
         // Not waiting for a name look-up that hangs.
         runtime.shutdown_background();
@@ -141,6 +149,12 @@ fn sessions<S: Session>(mut session: S, told: &Told, mut stopped: watch::Receive
     }
 }
 
+/// What a panic says.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
+}
+
 /// Sleeps; true if it is to stop.
 fn nap(duration: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
@@ -148,4 +162,28 @@ fn nap(duration: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
         return *stopped.borrow();
     };
     runtime.block_on(async { tokio::time::timeout(duration, stopped.wait_for(|stop| *stop)).await.is_ok() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Failing;
+
+    impl Session for Failing {
+        async fn run(&mut self) -> End {
+            panic!("a bug")
+        }
+
+        async fn close(&mut self) {}
+    }
+
+    #[test]
+    fn a_panic_is_an_error_that_is_told() {
+        let told = Told { status: Arc::new(Status::new(String::new())), handover: None, also: None };
+        let thread = Thread::start("nats://here", Failing, told.clone()).expect("a thread");
+        lock(&thread.handle).take().expect("not joined yet").join().expect("it ended in order");
+        let error = told.status.error().expect("it was told").to_string();
+        assert!(error.contains("the thread has failed: a bug"), "{error}");
+    }
 }

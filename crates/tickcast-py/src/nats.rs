@@ -234,9 +234,9 @@ impl JetStreamSource {
         self.0.load_position()
     }
 
-    #[pyo3(signature = (sequence, index=u16::MAX, lowest=None))]
-    fn save_position(&self, sequence: u64, index: u16, lowest: Option<u64>) {
-        self.0.save_position(sequence, index, lowest);
+    #[pyo3(signature = (stream, sequence, index=u16::MAX, lowest=None))]
+    fn save_position(&self, stream: u32, sequence: u64, index: u16, lowest: Option<u64>) {
+        self.0.save_position(stream, sequence, index, lowest);
     }
 
     #[getter]

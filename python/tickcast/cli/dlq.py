@@ -75,7 +75,9 @@ def redrive(identities: tuple[str, ...], to: str | None, **options: object) -> N
     if target is None:
         raise ConfigError("source: say where they are to be sent, with --source or --to")
     done = redriven_ids(path)
-    letters = [letter for letter in read_letters(path) if letter.identity not in done] if path.exists() else []
+    # A processor that was killed may have kept a letter twice.
+    found = {letter.identity: letter for letter in read_letters(path)} if path.exists() else {}
+    letters = [letter for identity, letter in found.items() if identity not in done]
     if identities:
         missing = set(identities) - {letter.identity for letter in letters}
         if missing:

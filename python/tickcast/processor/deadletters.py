@@ -5,6 +5,7 @@ They lie in a file of JSON lines, or go to a Kafka topic; what the topic refuses
 """
 
 import base64
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -17,8 +18,11 @@ import msgspec
 
 from tickcast import urls
 from tickcast._core import Batch
+from tickcast.lines import LineFile
 
 __all__ = ["DeadLetter", "DeadLetters", "Post", "open_post", "read_letters", "redriven_ids", "remember_redriven"]
+
+log = logging.getLogger("tickcast.processor")
 
 
 class DeadLetter(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -93,7 +97,7 @@ class DeadLetters:
         Raises:
             OSError: It can't be opened for writing.
         """
-        self._file = path.open("wb" if truncate else "ab")
+        self._file = LineFile(path, truncate=truncate)
         self._encoder = msgspec.json.Encoder()
         self._post = post
 
@@ -105,11 +109,8 @@ class DeadLetters:
         """
         letters = list(letters_of(batch))
         left = self._post.send(letters) if self._post is not None and letters else letters
-        for letter in left:
-            self._file.write(self._encoder.encode(letter) + b"\n")
         if left:
-            self._file.flush()
-            os.fdatasync(self._file.fileno())
+            self._file.append(b"".join(self._encoder.encode(letter) + b"\n" for letter in left), to_disk=True)
         return len(letters)
 
     def close(self) -> None:
@@ -144,16 +145,19 @@ def encoded(value: bytes | None) -> str | None:
 
 
 def read_letters(path: Path) -> Iterator[DeadLetter]:
-    """Read a file of letters; a torn last line is left out.
+    """Read a file of letters; what is no whole letter is left out, with a warning unless it is a torn last line.
 
     Raises:
         OSError: It can't be read.
     """
     decoder = msgspec.json.Decoder(DeadLetter)
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if line.endswith(b"\n"):
-                yield decoder.decode(line)
+                try:
+                    yield decoder.decode(line)
+                except msgspec.DecodeError as error:
+                    log.warning("%s, line %d is no dead letter and is left out: %s", path, number, error)
 
 
 def redriven_ids(path: Path) -> set[str]:

@@ -67,12 +67,11 @@ class ColumnSink(FollowingSink):
         return not (due or gathered >= self._most or not self._batches) or self._flush()
 
     def _let_go(self) -> None:
-        with self._writing:
-            try:
-                self._store.tidy(now=True)
-            except OSError as error:
-                self._state = f"cannot write: {error}"
-            self._store.close()
+        try:
+            self._store.tidy(now=True)
+        except OSError as error:
+            self._state = f"cannot write: {error}"
+        self._store.close()
 
     def _read(self, wait_s: float) -> None:
         """Gather trades, if there is room for more."""

@@ -1,4 +1,4 @@
-"""What all sinks share: they hand on what the tape has, in threads, until it is taken or they are to end."""
+"""What all sinks share: they hand on what the tape has, each in a thread, until it is taken or they are to end."""
 
 import asyncio
 import logging
@@ -6,6 +6,10 @@ import math
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 from tickcast._core import Hold
 
@@ -13,12 +17,14 @@ __all__ = ["FollowingSink"]
 
 log = logging.getLogger("tickcast.sinks")
 
+T = TypeVar("T")
+
 WAIT_S = 0.2
 """Longest wait for the next trade."""
 
 
 class FollowingSink(ABC):
-    """Follows the tape in threads, one at a time.
+    """Follows the tape in a thread.
 
     Args:
         hold: Place on the tape.
@@ -28,8 +34,9 @@ class FollowingSink(ABC):
     def __init__(self, hold: Hold, retry_s: float = 1.0) -> None:
         self._hold, self._retry_s = hold, retry_s
         self._state = "live"
-        # A cancelled `run` leaves its last write going on in its thread, while `close` writes the rest.
-        self._writing = threading.Lock()
+        # Its own: a sink stays in it for ever, and the few that the loop has for everybody would soon be taken. And one
+        # alone: a cancelled `run` leaves its last write going on, and what `close` writes comes behind it.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sink")
         self._end = math.inf
 
     @property
@@ -47,7 +54,7 @@ class FollowingSink(ABC):
         left = threading.Event()
         try:
             while True:
-                await asyncio.to_thread(self._follow, left)
+                await self._in_thread(partial(self._follow, left))
                 await asyncio.sleep(self._retry_s)
         finally:
             left.set()
@@ -56,12 +63,13 @@ class FollowingSink(ABC):
         """Write what is still on the tape, for at most ``drain_s`` seconds and a call under way, and let go."""
         self._end = time.monotonic() + drain_s
         while self.lag and not self._is_over:
-            if not await asyncio.to_thread(self._write_some, 0.0):
+            if not await self._in_thread(partial(self._write_some, 0.0)):
                 await asyncio.sleep(0.05)
         self._end = 0.0
         if self.lag:
             log.warning("%d trades are left for the next start, on the tape: %s", self.lag, self._state)
-        await asyncio.to_thread(self._let_go)
+        await self._in_thread(self._let_go)
+        self._thread.shutdown(wait=False)
 
     @property
     def _is_ending(self) -> bool:
@@ -90,5 +98,7 @@ class FollowingSink(ABC):
             pass
 
     def _write_some(self, wait_s: float) -> bool:
-        with self._writing:
-            return self._is_over or self._write_next(wait_s)
+        return self._is_over or self._write_next(wait_s)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)

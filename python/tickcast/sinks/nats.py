@@ -13,6 +13,7 @@ __all__ = ["NatsSink", "subject_token"]
 
 MAX_TRADES = 4096
 FLUSH_S = 1.0
+TOKEN_CHARS = 128
 
 
 class NatsSink(FollowingSink):
@@ -28,11 +29,8 @@ class NatsSink(FollowingSink):
         self._url, self._traces = url, traces
         self._failures = 0
         self._by_instrument = "*" in url.subject.split(".")
-        stream = url.stream if isinstance(url, urls.JetStreamSink) else None
         self._is_stream = isinstance(url, urls.JetStreamSink)
-        self._publisher = NatsPublisher(
-            server_list(url.server), url.subject.replace("*", "-"), jetstream=self._is_stream, stream=stream
-        )
+        self._publisher = self._open()
 
     def _write_next(self, wait_s: float) -> bool:
         outbox = self._hold.read_messages(MAX_TRADES, wait_s, self._url.format, traces=self._traces.by_message)
@@ -40,8 +38,10 @@ class NatsSink(FollowingSink):
             self._publish(outbox)
             if not self._flush():
                 return False
-        except SourceError as error:
+        except SourceError as error:  # such as a stream that is not there yet: that publisher has ended
             self._state = str(error)
+            self._publisher.close(0.0)
+            self._publisher, self._failures = self._open(), 0
             return False
         figures = self._publisher.published()
         failures = int(figures["failed"] or 0)
@@ -52,6 +52,12 @@ class NatsSink(FollowingSink):
         self._state = "live"
         self._hold.confirm(outbox.last)
         return True
+
+    def _open(self) -> NatsPublisher:
+        url = self._url
+        stream = url.stream if isinstance(url, urls.JetStreamSink) else None
+        subject = url.subject.replace("*", "-")
+        return NatsPublisher(server_list(url.server), subject, jetstream=self._is_stream, stream=stream)
 
     def _publish(self, outbox: Outbox) -> None:
         """Hand everything over, waiting for room as long as there is time."""
@@ -89,5 +95,8 @@ class NatsSink(FollowingSink):
 
 
 def subject_token(instrument: str) -> str:
-    """Return an instrument as one token of a subject: what may not stand in it becomes ``_``."""
-    return re.sub(r"[\s.*>/\\]", "_", instrument) or "_"
+    """Return an instrument as one token of a subject: what may not stand in it becomes ``_``, and it is cut.
+
+    An instrument that the screen refuses can be of any length, and a server takes no control line of over 4 KB.
+    """
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f.*>/\\]", "_", instrument[:TOKEN_CHARS]) or "_"

@@ -116,7 +116,7 @@ class StreamSource(BrokerSource[JetStreamSource]):
     async def saved(self, position: Position, lowest: int | None) -> None:
         """Keep the position in the server, for a processor that has no tape."""
         if self._client is not None:
-            self._client.save_position(position[2], position[3], lowest)
+            self._client.save_position(position[0], position[2], position[3], lowest)
 
     def lags(self) -> list[Lag]:
         """Return how many messages the stream has behind the last one that came."""

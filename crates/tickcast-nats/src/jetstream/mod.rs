@@ -169,14 +169,16 @@ impl JetStreamSource {
     /// Saves a position under the durable name: to be called once the tape has everything up to it.
     ///
     /// Returns at once; the network thread writes the newest position, a few times a second at most and when the
-    /// source is closed. A position before the last one is ignored, and so is everything where there is no durable
-    /// name or no stream was found yet.
-    pub fn save_position(&self, sequence: u64, index: u16, lowest: Option<u64>) {
+    /// source is closed. A position before the last one is ignored, and so is one of another stream, such as of the
+    /// one that had this name before, and everything where there is no durable name or no stream was found yet.
+    pub fn save_position(&self, stream: u32, sequence: u64, index: u16, lowest: Option<u64>) {
         let loaded = { *lock(&self.loaded) };
-        if let (Some(durable), Some(_)) = (&self.durable, loaded.started) {
+        if let (Some(durable), Some(_)) = (&self.durable, loaded.started)
+            && stream == loaded.stream
+        {
             // What the windows need where the source began to read is all that they need later.
             let lowest = lowest.or(loaded.lowest);
-            durable.save(Saved { stream: loaded.stream, sequence, index, lowest });
+            durable.save(Saved { stream, sequence, index, lowest });
         }
     }
 

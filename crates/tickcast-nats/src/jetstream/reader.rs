@@ -186,7 +186,8 @@ impl Reader {
                 course.stream = stream;
                 course.silent_through = 0;
                 course.tracker.restart(info.state.first_seq.max(1));
-                lock(&self.loaded).stream = stream;
+                let mut loaded = lock(&self.loaded);
+                *loaded = Loaded { stream, saved: None, lowest: None, ..*loaded };
             }
             None => {
                 let saved = match &self.durable {

@@ -15,6 +15,7 @@ use async_nats::client::PublishErrorKind;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -235,7 +236,7 @@ impl Sender {
             headers.insert(ID_HEADER, id.as_str());
         }
         for (name, value) in message.headers.iter() {
-            headers.append(name.as_str(), value.as_str());
+            headers.append(header_name(name).as_ref(), header_value(value).as_ref());
         }
         (!headers.is_empty()).then_some(headers)
     }
@@ -265,6 +266,26 @@ impl Sender {
     }
 }
 
+/// A name that the library takes, which ends the thread at any other; headers may come from another queue.
+///
+/// Source: ADR-4 of NATS, "NATS Message Headers": printable ASCII without a colon.
+fn header_name(name: &str) -> Cow<'_, str> {
+    let fits = |c: char| c.is_ascii_graphic() && c != ':';
+    match name.chars().all(fits) && !name.is_empty() {
+        true => Cow::Borrowed(name),
+        false if name.is_empty() => Cow::Borrowed("_"),
+        false => Cow::Owned(name.replace(|c| !fits(c), "_")),
+    }
+}
+
+/// A value on one line.
+fn header_value(value: &str) -> Cow<'_, str> {
+    match value.contains(['\r', '\n']) {
+        true => Cow::Owned(value.replace(['\r', '\n'], " ")),
+        false => Cow::Borrowed(value),
+    }
+}
+
 /// Reads an acknowledgement; `None`: no stream answered.
 fn fate(ack: &Message) -> Option<Fate> {
     if ack.status.is_some_and(|status| status.as_u16() == 503) {
@@ -275,4 +296,27 @@ fn fate(ack: &Message) -> Option<Fate> {
         Ok(Ack { error: Some(error), .. }) => Fate::Failed(error.description),
         Err(error) => Fate::Failed(format!("an acknowledgement that is none: {error}")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_header_is_one_that_the_library_takes(name: String, value: String, lines in "\\PC\r?\n\\PC") {
+            for value in [value, lines] {
+                let mut headers = HeaderMap::new();
+                headers.append(header_name(&name).as_ref(), header_value(&value).as_ref());
+                prop_assert_eq!(headers.len(), 1);
+            }
+        }
+
+        #[test]
+        fn a_header_that_the_library_takes_stays_as_it_is(name in "[!-9;-~]{1,20}", value in "[^\r\n]{0,20}") {
+            prop_assert_eq!(header_name(&name), &*name);
+            prop_assert_eq!(header_value(&value), &*value);
+        }
+    }
 }

@@ -142,11 +142,12 @@ fn a_saved_position_is_found_again_and_the_further_one_wins() {
     let first = open(durable());
     read(&first, 100);
     assert_eq!(first.load_position(), None);
-    first.save_position(30, u16::MAX, None);
-    eventually("written", || first.saved_position() == Some((30, u16::MAX)));
-    first.save_position(70, 3, None);
-    first.save_position(60, 3, None);
     let stream = first.started().expect("started").stream;
+    first.save_position(stream, 30, u16::MAX, None);
+    eventually("written", || first.saved_position() == Some((30, u16::MAX)));
+    first.save_position(stream, 70, 3, None);
+    first.save_position(stream, 60, 3, None);
+    first.save_position(!stream, 90, 3, None);
     first.close();
     assert_eq!(first.saved_position(), Some((70, 3)), "closing writes the last one");
 
@@ -172,7 +173,8 @@ fn without_a_position_the_windows_are_filled_from_the_lowest_that_was_saved() {
         let source = open(durable());
         let (silent, others) = read_apart(&source, 101 - begin as usize);
         assert_eq!([silent, others].concat(), Vec::from_iter(begin..=100));
-        source.save_position(position, u16::MAX, lowest);
+        let stream = source.started().expect("started").stream;
+        source.save_position(stream, position, u16::MAX, lowest);
         source.close();
     }
     let (silent, others) = read_apart(&open(durable()), 81);
