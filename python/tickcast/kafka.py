@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, cimpl
@@ -19,10 +19,11 @@ from tickcast import _core, urls
 from tickcast._core import KafkaInlet, KafkaOutlet
 
 __all__ = [
+    "LogTopic",
     "Ownership",
     "client_settings",
     "instance_name",
-    "log_stream",
+    "log_topic",
     "open_inlet",
     "open_outlet",
     "poll",
@@ -101,11 +102,20 @@ def with_plugin(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "plugin.library.paths": ";".join(plugins)}
 
 
-def log_stream(url: urls.Kafka, options: Mapping[str, str]) -> int:
-    """Ask the brokers for the topic's identity; return the stream number of its positions.
+class LogTopic(NamedTuple):
+    """What brokers say of a topic."""
 
-    That is the first 8 hex digits of SHA-256 of ``kafka:<cluster id>:<topic id>``: a topic that is deleted and made
-    again is another stream.
+    stream: int
+    """Number of its positions' stream: the first 8 hex digits of SHA-256 of ``kafka:<cluster id>:<topic id>``.
+
+    A topic that is deleted and made again is another stream.
+    """
+    partitions: int
+    """How many it has."""
+
+
+def log_topic(url: urls.Kafka, options: Mapping[str, str]) -> LogTopic:
+    """Ask the brokers for the topic's identity and size.
 
     Raises:
         KafkaException: They don't answer, or there is no such topic.
@@ -115,7 +125,7 @@ def log_stream(url: urls.Kafka, options: Mapping[str, str]) -> int:
     topics = admin.describe_topics(TopicCollection([url.topic]), request_timeout=CONNECT_S)
     topic = topics[url.topic].result(CONNECT_S + 1)
     identity = f"kafka:{cluster.cluster_id}:{topic.topic_id}"
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4])
+    return LogTopic(int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4]), len(topic.partitions))
 
 
 def why(error: BaseException) -> str:

@@ -131,23 +131,23 @@ def test_large_messages_are_as_much_as_many() -> None:
 
 def test_what_is_saved_is_committed_once_and_again_where_that_failed() -> None:
     shelves = of(2, offsets=range(10))
-    shelves.save(2, 3, None)
+    shelves.save((0, 2, 3, 0), None)
     assert shelves.take_commits() == {}, "nothing has been handed out to its present owner"
     hand_out(shelves)
-    shelves.save(2, 3, None)
-    shelves.save(7, 3, None)
+    shelves.save((0, 2, 3, 0), None)
+    shelves.save((0, 7, 3, 0), None)
     committed = shelves.take_commits()
     assert {at: (offset, CommitNote.read(note).lowest) for at, (offset, note) in committed.items()} == {2: (4, 5)}
     assert shelves.take_commits() == {}
     shelves.commit_failed([2, 7])
     assert shelves.take_commits() == committed
-    shelves.save(2, 2, None)
+    shelves.save((0, 2, 2, 0), None)
     assert shelves.take_commits() == {}, "it never goes back"
 
 
 def test_what_the_tape_has_of_a_partition_that_goes_on_is_committed_before_anything_is_handed_out() -> None:
     shelves = of(2, goes_on=True)
-    shelves.save(2, 3, 1)
+    shelves.save((0, 2, 3, 0), 1)
     assert {at: (offset, CommitNote.read(note).lowest) for at, (offset, note) in shelves.take_commits().items()} == {
         2: (4, 1)
     }
@@ -180,7 +180,7 @@ def test_what_was_handed_out_is_waited_for_until_it_is_saved() -> None:
     hand_out(shelves)
     assert not shelves.wait_saved([0], 0.0, stopped)
     waiting = Waiting(shelves, stopped)
-    shelves.save(0, 4, None)
+    shelves.save((0, 0, 4, 0), None)
     assert waiting.end()
 
 

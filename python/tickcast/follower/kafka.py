@@ -24,7 +24,7 @@ from tickcast._core import Inbox, KafkaInlet, TopicTrades, decode_topic
 from tickcast.errors import SourceError
 from tickcast.follower.base import Known, Start, Trades
 from tickcast.follower.topic import Topic, no_judge
-from tickcast.kafka import client_settings, log_stream, open_inlet, poll, why
+from tickcast.kafka import client_settings, log_topic, open_inlet, poll, why
 from tickcast.sources.base import Position, SourceState
 from tickcast.sources.member import REFUSALS
 
@@ -198,7 +198,7 @@ class KafkaTrades:
         """Find out which topic it is, and where to begin; False if closed meanwhile."""
         while not self._closing.is_set():
             try:
-                self._stream = log_stream(self._url, self._options)
+                self._stream = log_topic(self._url, self._options).stream
                 self._begin(consumer)
                 return True
             except (KafkaException, TimeoutError) as error:
@@ -264,7 +264,7 @@ class KafkaTrades:
         try:
             partitions = self._partitions(consumer)
             if self._unsure:
-                stream = log_stream(self._url, self._options)
+                stream = log_topic(self._url, self._options).stream
                 if stream != self._stream:
                     log.warning("%s has been made again, it is read from its beginning", self._shown)
                     self._stream = stream

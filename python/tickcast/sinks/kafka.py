@@ -271,7 +271,7 @@ class TransactionalKafkaSink(KafkaSink):
         offsets = {}
         for key, position in newest.items():
             lowest = self._progress.lowest(position)
-            note = CommitNote(self._source.lowest(key[1]) if lowest is None else lowest, self._name)
+            note = CommitNote(self._source.lowest(key[1]) if lowest is None else lowest, self._name, key[0])
             offsets[key] = TopicPartition(self._source.topic, key[1], position[2] + 1, note.text())
         return offsets
 

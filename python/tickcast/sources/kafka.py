@@ -100,11 +100,11 @@ class KafkaSource:
 
     async def _begin(self, partition: int, shelf: Shelf) -> None:
         """Have a partition begin anew, and tell the sinks what is of its present owner."""
-        stream = self._member.stream
         if self._begin_on_tape is not None:
-            head = await self._begin_on_tape(stream, partition, shelf.goes_on)
+            head = await self._begin_on_tape(shelf.stream, partition, shelf.goes_on)
             # Unless it has changed hands again meanwhile.
-            self._shelves.if_there(partition, partial(self.ownership.begin, stream, partition, head), shelf=shelf)
+            begin = partial(self.ownership.begin, shelf.stream, partition, head)
+            self._shelves.if_there(partition, begin, shelf=shelf)
         shelf.is_fresh = False
 
     async def _next_silent(self, partition: int, shelf: Shelf, max_rows: int) -> Batch | None:
@@ -112,19 +112,22 @@ class KafkaSource:
         inboxes = self._shelves.take([(partition, shelf)], max_rows)
         if not inboxes:
             return None
-        batch = self._decoder.decode(inboxes, stream=self._member.stream, silent=True)
+        batch = self._decoder.decode(inboxes, stream=shelf.stream, silent=True)
         await self._look_up(partition, shelf, batch, since_ms=inboxes[0][1][0].first_ms)
         return batch
 
     def _next_together(self, filled: list[tuple[int, Shelf]], max_rows: int) -> Batch | None:
         """Take messages whose trades go out, of all partitions that are under way: a batch costs the same for all."""
-        ready = [(partition, shelf) for partition, shelf in filled if not (shelf.is_fresh or shelf.is_silent)]
+        stream = filled[0][1].stream
+        ready = [
+            (at, shelf) for at, shelf in filled if not (shelf.is_fresh or shelf.is_silent or shelf.stream != stream)
+        ]
         inboxes = self._shelves.take(ready, max_rows)
         for partition, shelf in ready:
             if shelf.remembers and shelf.taken >= 0:
                 shelf.remembers = False
-                self.earlier.forget(self._member.stream, partition)
-        return self._decoder.decode(inboxes, stream=self._member.stream) if inboxes else None
+                self.earlier.forget(stream, partition)
+        return self._decoder.decode(inboxes, stream=stream) if inboxes else None
 
     async def _look_up(self, partition: int, shelf: Shelf, batch: Batch, *, since_ms: int) -> None:
         """See to it that the verdicts on a silent batch are known, where the topic of judged trades has them."""
@@ -134,15 +137,11 @@ class KafkaSource:
         # What waits besides is looked up with it: the topic is read once.
         partitions = self._shelves.to_look_up() | {partition: since_ms}
         read, since_ms = self._validated.read, min(partitions.values())
-        await asyncio.to_thread(
-            read, self.earlier, self._member.stream, list(partitions), since_ms, self._member.closing
-        )
+        await asyncio.to_thread(read, self.earlier, shelf.stream, list(partitions), since_ms, self._member.closing)
 
     async def saved(self, position: Position, lowest: int | None) -> None:
         """Note that tape and sinks have everything up to `position`; committed soon."""
-        stream, partition, offset, _ = position
-        if stream == self._member.stream:
-            self._shelves.save(partition, offset, lowest)
+        self._shelves.save(position, lowest)
 
     def state(self) -> SourceState:
         """Return where the connection stands."""
@@ -156,8 +155,8 @@ class KafkaSource:
 
     @property
     def lost(self) -> int:
-        """Nothing gets lost that the log still has."""
-        return 0
+        """Messages that the log had no more when it was to be read on: nothing else gets lost."""
+        return self._member.lost
 
     async def close(self) -> None:
         """Commit what is saved, and leave; the partitions stay reserved for this member until its session ends."""

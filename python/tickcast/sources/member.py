@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tickcast import urls
 from tickcast._core import Inbox, KafkaInlet
+from tickcast.commits import CommitNote
 from tickcast.errors import SourceError
-from tickcast.kafka import Ownership, client_settings, log_stream, open_inlet, poll, why
+from tickcast.kafka import Ownership, client_settings, log_topic, open_inlet, poll, why
 from tickcast.sources.base import Position, SourceState
 from tickcast.sources.fencing import end_transactions_of_the_dead
 from tickcast.sources.places import Places
@@ -66,6 +67,16 @@ REFUSALS = frozenset(
 )
 """What trying again does not mend."""
 
+DOUBTS = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+"""After these the topic may be another one of the same name."""
+
 
 class Member:
     """Connects, joins the group and reads, in a thread; reconnects by itself, for ever.
@@ -107,6 +118,11 @@ class Member:
         """Why it has ended."""
         self.stream = 0
         """Stream of the topic's positions; 0 before it is known."""
+        self._partitions = 0
+        self._is_unsure = False
+        self._is_misplaced = False
+        self.lost = 0
+        """Messages that were to be read when the topic had them no more."""
         self.ends: dict[int, int] = {}
         """Where its partitions end, as of the last fetch; below 0 where that is not known."""
         self.group_metadata: Any = None
@@ -143,8 +159,9 @@ class Member:
 
     def _run(self) -> None:
         try:
-            if self._connect():
+            while self._connect():
                 self._read()
+                self._leave()
         except SourceError as error:
             self.error = error
         except KafkaException as error:
@@ -153,15 +170,9 @@ class Member:
             log.exception("the Kafka source has failed")
             self.error = SourceError(f"{urls.mask(self._shown)}: {type(error).__name__}: {error}")
         finally:
-            if self._consumer is not None:
-                self._commit(self._consumer, wait=True)
             self.closing.set()
             self._shelves.wake()
-            if self._consumer is not None:
-                if self._inlet is not None:
-                    self._inlet.close()
-                with contextlib.suppress(KafkaException, RuntimeError):
-                    self._consumer.close()
+            self._leave()
             self._on_news()
 
     @property
@@ -170,14 +181,13 @@ class Member:
 
     def _connect(self) -> bool:
         """Find out who the topic is, and join the group; False if closed meanwhile."""
-        while not self.closing.is_set():
+        while not self.stream and not self.closing.is_set():
             try:
-                self.stream = log_stream(self._url, self._options)
-                break
+                self.stream, self._partitions = log_topic(self._url, self._options)
             except (KafkaException, TimeoutError) as error:
                 self._enter("reconnecting", f"{self._shown}: {why(error)}")
                 self.closing.wait(RETRY_S)
-        else:
+        if self.closing.is_set():
             return False
         self._consumer, self._inlet = open_inlet(
             {
@@ -189,7 +199,7 @@ class Member:
                 "session.timeout.ms": 6000,
                 "max.poll.interval.ms": 60_000,
                 "heartbeat.interval.ms": 1500,
-                "auto.offset.reset": "latest" if self._url.start == "new" else "earliest",
+                "auto.offset.reset": "error",  # where to read instead is decided here
                 "isolation.level": "read_committed",
                 **READ_AHEAD,
                 "fetch.error.backoff.ms": 50,
@@ -207,7 +217,19 @@ class Member:
         )
         return True
 
+    def _leave(self) -> None:
+        """Commit what is saved and disconnect; the partitions stay reserved for this member until its session ends."""
+        if self._consumer is None:
+            return
+        self._commit(self._consumer, wait=True)
+        if self._inlet is not None:
+            self._inlet.close()
+        with contextlib.suppress(KafkaException, RuntimeError):
+            self._consumer.close()
+        self._consumer = self.group_metadata = None
+
     def _read(self) -> None:
+        """Read until closed, or until it has to be read from somewhere else: as a member that comes back."""
         consumer, inlet = self._consumer, self._inlet
         assert consumer is not None
         assert inlet is not None
@@ -218,7 +240,9 @@ class Member:
                 self._on_error(told[1])
             inboxes, errors = inlet.take(TAKE_S, gather_s)
             gather_s = GATHER_BUSY_S if sum(len(inbox) for _, inbox in inboxes) >= BUSY else GATHER_S
-            self._put(inboxes, errors)
+            for _, code in errors:
+                self._on_error(KafkaError(code))
+            self._put(inboxes)
             if self._shelves.waiting:
                 self._on_news()
             if self._looks:
@@ -226,6 +250,8 @@ class Member:
             if time.monotonic() - last_ends >= ENDS_S:
                 last_ends = time.monotonic()
                 self._note_ends(consumer, inlet)
+                if (self._is_unsure or self._is_misplaced) and self._has_moved():
+                    return
             if not self.commits and time.monotonic() - last_commit >= GROUP_S:
                 last_commit = time.monotonic()
                 self.group_metadata = consumer.consumer_group_metadata()
@@ -247,16 +273,14 @@ class Member:
         """Look for those that wait; tried again where the brokers don't answer."""
         with contextlib.suppress(KafkaException):
             asked = [TopicPartition(self._url.topic, partition) for partition in self._shelves.partitions]
-            for known in self._places.committed(consumer, asked):
+            for known in self._places.committed(consumer, asked, self.stream):
                 if known.offset >= 0:
                     move = partial(self._ownership.move, self.stream, known.partition, known.offset)
                     self._shelves.if_there(known.partition, move)
             while self._looks:
                 self._looks.popleft().set()
 
-    def _put(self, inboxes: list[tuple[int, Inbox]], errors: list[tuple[int, int]]) -> None:
-        for _, code in errors:
-            self._on_error(KafkaError(code))
+    def _put(self, inboxes: list[tuple[int, Inbox]]) -> None:
         if inboxes and self.state.state != "live":
             self._enter("live", f"reading {self._shown}")
         self._shelves.put(inboxes)
@@ -284,26 +308,40 @@ class Member:
 
     def _place(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Decide from where to read each partition, and from where on trades go out."""
-        placed: list[TopicPartition] = []
-        shelves: dict[int, Shelf] = {}
-        owned: dict[tuple[int, int], int] = {}
+        if partitions:
+            self._learn_topic()
         if partitions and not self.commits:
             settings = client_settings(self._url, self._options)
             end_transactions_of_the_dead(settings, self._url.group, self.transactional_id, partitions)
-        for known in self._places.committed(consumer, partitions):
-            committed = max(known.offset, 0)
-            # Behind what the tape has, unless sinks may have passed over some of it when it was given up.
-            goes_on = self._ownership.goes_on(self.stream, known.partition)
-            on_tape = self._tape.get((self.stream, known.partition)) if goes_on else None
-            resume = max(committed, on_tape + 1 if on_tape is not None else 0)
-            read_from = self._places.read_from(consumer, known, resume)
-            shelves[known.partition] = Shelf(resume, lowest_read(read_from), goes_on=goes_on)
-            owned[self.stream, known.partition] = committed
-            placed.append(TopicPartition(self._url.topic, known.partition, read_from))
+        committed = self._places.committed(consumer, partitions, self.stream)
+        shelves = {known.partition: self._make_shelf(consumer, known) for known in committed}
         self._shelves.add(shelves)
-        if owned:
-            self._ownership.take(owned)
-        return placed
+        if shelves:
+            self._ownership.take({(self.stream, at): shelf.saved + 1 for at, shelf in shelves.items()})
+        return [TopicPartition(self._url.topic, at, shelf.lowest) for at, shelf in shelves.items()]
+
+    def _make_shelf(self, consumer: Consumer, known: TopicPartition) -> Shelf:
+        """Decide from where a partition is read, and from where its trades go out and are written."""
+        low, high = self._places.ends(consumer, known)
+        # Behind what the tape has, unless sinks may have passed over some of it when it was given up.
+        goes_on = self._ownership.goes_on(self.stream, known.partition)
+        on_tape = self._tape.get((self.stream, known.partition)) if goes_on else None
+        if known.offset < 0 and on_tape is None:
+            # What is there when a group first sees a topic is not new; all of a partition that it then gets is.
+            is_old = self._url.start == "new" and known.partition < self._partitions
+            begin = high if is_old else low
+            if is_old:
+                self._pin(consumer, known.partition, begin)
+            return Shelf(begin, begin, goes_on=goes_on, stream=self.stream, committed=begin)
+        # Beyond the end only where brokers have lost what they had acknowledged.
+        committed = min(max(known.offset, 0), high)
+        resume = max(committed, min(on_tape + 1, high) if on_tape is not None else 0)
+        if resume < low:
+            log.warning("%s no longer has %d messages of partition %d", self._shown, low - resume, known.partition)
+            self.lost += low - resume
+            resume = low
+        read_from = max(low, self._places.read_from(consumer, known, resume))
+        return Shelf(resume, read_from, goes_on=goes_on, stream=self.stream, committed=committed)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [known.partition for known in partitions]
@@ -314,6 +352,38 @@ class Member:
         self._let_go(consumer, numbers)
         log.info("partitions revoked: %s", ", ".join(map(str, numbers)))
 
+    def _pin(self, consumer: Consumer, partition: int, offset: int) -> None:
+        """Commit where a partition's new messages begin, before any of them has come: it may end before that."""
+        note = CommitNote(offset, None if self.commits else self.transactional_id, self.stream).text()
+        try:
+            consumer.commit(offsets=[TopicPartition(self._url.topic, partition, offset, note)], asynchronous=False)
+        except KafkaException as error:
+            log.info("%s, partition %d: where it begins is not committed yet: %s", self._shown, partition, why(error))
+
+    def _learn_topic(self) -> bool:
+        """Ask which topic it is; return whether it is another one than before.
+
+        Raises:
+            KafkaException: The brokers don't answer.
+            TimeoutError: Likewise.
+        """
+        topic = log_topic(self._url, self._options)
+        if topic.stream == self.stream:
+            return False
+        log.warning("%s has been made again: it is read from its beginning", self._shown)
+        self.stream, self._partitions = topic.stream, 0
+        return True
+
+    def _has_moved(self) -> bool:
+        """Whether the topic is another one now, or has no more what was to be read."""
+        try:
+            moved = self._learn_topic() or self._is_misplaced
+        except (KafkaException, TimeoutError) as error:
+            self._enter("reconnecting", f"{self._shown}: {why(error)}")
+            return False
+        self._is_unsure = self._is_misplaced = False
+        return moved
+
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [known.partition for known in partitions]
         self._let_go(consumer, numbers)
@@ -321,8 +391,9 @@ class Member:
 
     def _let_go(self, consumer: Consumer, partitions: list[int]) -> None:
         self._shelves.remove(partitions)
-        for partition in partitions:
-            self._ownership.drop(self.stream, partition)
+        if not self.closing.is_set():  # else they are ours again at the next start, or another's by their commits
+            for partition in partitions:
+                self._ownership.drop(self.stream, partition)
         with contextlib.suppress(KafkaException):
             consumer.unassign()
 
@@ -349,6 +420,8 @@ class Member:
             self._shelves.commit_failed(known.partition for known in failed)
 
     def _on_error(self, error: KafkaError) -> None:
+        self._is_misplaced |= error.code() == KafkaError._AUTO_OFFSET_RESET
+        self._is_unsure |= error.code() in DOUBTS
         if error.fatal():
             what = error.str()
             if error.code() == KafkaError.FENCED_INSTANCE_ID:
@@ -384,12 +457,6 @@ class Member:
         self.state = SourceState(state, since, detail)
 
 
-def lowest_read(read_from: int) -> int | None:
-    """Return the first offset that is read from there; None at the end, which is not known before it is reached."""
-    return 0 if read_from == OFFSET_BEGINNING else None if read_from == OFFSET_END else read_from
-
-
 def shown(place: TopicPartition) -> str:
     """Return a partition and from where it is read, in words."""
-    words = {OFFSET_BEGINNING: "its beginning", OFFSET_END: "its end"}
-    return f"{place.partition} from {words.get(place.offset, place.offset)}"
+    return f"{place.partition} from {place.offset}"

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from tickcast import urls
 from tickcast.commits import CommitNote
@@ -32,8 +32,8 @@ class Places:
         self._url, self._reach_ns = url, reach_ns
         self._settings = client_settings(url, options)
 
-    def committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Ask what the group has committed; another client, where this one gets no answer.
+    def committed(self, consumer: Consumer, partitions: list[TopicPartition], stream: int) -> list[TopicPartition]:
+        """Ask what the group has committed of a stream; another client, where this one gets no answer.
 
         Seen once, in a test: a member that came right after the brokers' restart got none for as long as it asked. Why
         is not known; another client at least finds the coordinator anew.
@@ -51,7 +51,19 @@ class Places:
         for known in found:
             if known.error is not None:
                 raise KafkaException(known.error)
+            if CommitNote.read(known.metadata).stream not in {None, stream}:
+                known.offset, known.metadata = OFFSET_INVALID, ""  # of the topic that had the name before
         return found
+
+    @staticmethod
+    def ends(consumer: Consumer, known: TopicPartition) -> tuple[int, int]:
+        """Return the first offset that a partition still has, and the one behind its last.
+
+        Raises:
+            KafkaException: The brokers don't answer.
+        """
+        ends: tuple[int, int] = consumer.get_watermark_offsets(known, timeout=ANSWER_S)
+        return ends
 
     def read_from(self, consumer: Consumer, known: TopicPartition, resume: int) -> int:
         """Return the offset from which the windows can be had as they were at `resume`.
@@ -64,15 +76,12 @@ class Places:
         Raises:
             KafkaException: The brokers don't answer.
         """
-        has_committed = known.offset >= 0
-        if resume == 0:
-            return OFFSET_END if self._url.start == "new" and not has_committed else OFFSET_BEGINNING
         lowest = CommitNote.read(known.metadata).lowest
         if lowest is not None:
             return min(lowest, resume)
-        if not has_committed and self._url.start == "all":
-            # Killed before its first commit: the windows hold what there is from the beginning.
-            return OFFSET_BEGINNING
+        if resume == 0 or (known.offset < 0 and self._url.start == "all"):
+            # Or killed before its first commit: the windows hold what there is from the beginning.
+            return 0
         return self._by_broker_time(consumer, known.partition, resume)
 
     def _asked_by_another(self, partitions: list[TopicPartition]) -> list[TopicPartition]:

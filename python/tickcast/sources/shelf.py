@@ -10,11 +10,13 @@ __all__ = ["Shelf"]
 class Shelf:
     """Messages of one partition that wait to be decoded, and how far the partition has come."""
 
-    def __init__(self, resume: int, lowest: int | None, *, goes_on: bool) -> None:
+    def __init__(self, resume: int, lowest: int, *, goes_on: bool, stream: int = 0, committed: int = 0) -> None:
+        self.stream = stream
+        """Stream of its positions."""
         self.goes_on = goes_on
         """The tape may have trades of it that are for the sinks: it was ours before the start and never given up."""
         self.lowest = lowest
-        """Offset from which it has been read: windows need nothing before it. None: not known."""
+        """Offset from which it has been read: windows need nothing before it."""
         self.resume = resume
         """First offset whose trades go out; what lies before only fills the windows."""
         self.inboxes: deque[Inbox] = deque()
@@ -26,8 +28,8 @@ class Shelf:
         """They were looked for in the topic of judged trades."""
         self.taken = -1
         """Last offset handed out for trades."""
-        self.saved = -1
-        """Last offset that tape and sinks have."""
+        self.saved = committed - 1
+        """Last offset that tape and sinks have, or its last owner's had."""
         self.committed: tuple[int, str] | None = None
         self.wanted: tuple[int, str] | None = None
         """Offset to commit, with its note."""

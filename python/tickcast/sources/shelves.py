@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from tickcast._core import Inbox
 from tickcast.commits import CommitNote
+from tickcast.sources.base import Position
 from tickcast.sources.shelf import Shelf
 
 __all__ = ["Shelves"]
@@ -131,16 +132,18 @@ class Shelves:
                 shelf.looked_up = True
             return {at: shelf.inboxes[0].first_ms for at, shelf in asked.items()}
 
-    def save(self, partition: int, offset: int, lowest: int | None) -> None:
-        """Note that tape and sinks have a partition up to an offset, to be committed with the lowest one needed."""
+    def save(self, position: Position, lowest: int | None) -> None:
+        """Note that tape and sinks have a partition up to a position, to be committed with the lowest offset needed."""
+        stream, partition, offset, _ = position
         with self._lock:
             shelf = self._shelves.get(partition)
-            if shelf is None or offset <= shelf.saved:
+            if shelf is None or shelf.stream != stream or offset <= shelf.saved:
                 return
             if shelf.is_fresh and not shelf.goes_on:
                 return  # a position of an earlier time as its owner
             shelf.saved = offset
-            shelf.wanted = (offset + 1, CommitNote(shelf.lowest if lowest is None else lowest).text())
+            note = CommitNote(shelf.lowest if lowest is None else lowest, stream=shelf.stream)
+            shelf.wanted = (offset + 1, note.text())
             self._lock.notify_all()
 
     def wait_saved(self, partitions: list[int], timeout_s: float, stopped: threading.Event) -> bool:

@@ -1,0 +1,151 @@
+"""From where ``kafka://`` reads: new topics, ones made again, what retention has deleted, and after orderly ends."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("confluent_kafka")
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from fixtures.kafka import KafkaServer
+from fixtures.processes import Program, Programs, wait_until
+from fixtures.ticks import make_ticks
+from fixtures.topics import Publisher, Topic, trade_of
+from tickcast._core import TapeReader
+
+pytestmark = pytest.mark.kafka
+
+GUARANTEES = pytest.mark.parametrize("exactly_once", ["false", "true"])
+
+
+def process(programs: Programs, run_dir: Path, source: str, *sinks: str) -> Program:
+    flags = [flag for sink in sinks for flag in ("--sink", sink)]
+    settings = ("--set", "tape.bytes=16MiB", "--set", "log_level=info")
+    program = programs.tickcast("process", "--source", source, *flags, "--run-dir", str(run_dir), *settings)
+    program.expect("ready", 30)
+    return program
+
+
+def committed(address: str, group: str, topic: str, partition: int = 0) -> int:
+    asking = Consumer({"bootstrap.servers": address, "group.id": group})
+    try:
+        return asking.committed([TopicPartition(topic, partition)], timeout=10)[0].offset
+    except KafkaException:
+        return -1
+    finally:
+        asking.close()
+
+
+def prices(program: Program, topic: Topic, count: int) -> list[float]:
+    """Return the prices of the trades, which number the ticks, once there are enough; none may be there twice."""
+    messages = topic.read(count, 60, lambda: program.errors)
+    assert len(messages) == count
+    return sorted(trade_of(message)["price"] for message in messages)
+
+
+def numbered(*numbers: int, name: str = "AAPL") -> list:
+    return [(name, float(number), 5, 1_700_000_000_000_000_000 + number) for number in numbers]
+
+
+def test_an_orderly_end_while_a_sink_is_away_doubles_nothing_in_the_others(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path, tmp_path: Path
+) -> None:
+    address, lines = kafka_server.address, tmp_path / "trades.jsonl"
+    kafka_server.create_topic("orderly", 2)
+    ticks = make_ticks(60)
+    Publisher(address, "orderly").publish(ticks[:50])
+    source = f"kafka://{address}/orderly?group=orderly"
+    sinks = (f"jsonl:{lines}", "nats://127.0.0.1:1/nobody")
+
+    def written() -> int:
+        return lines.read_text().count("\n") if lines.exists() else 0
+
+    program = process(programs, run_dir, source, *sinks)
+    wait_until(lambda: written() == 50, "the file has them")
+    assert program.end(timeout_s=60) == 0
+    assert committed(address, "orderly", "orderly") < 0, "one sink has none of them"
+    program = process(programs, run_dir, source, *sinks)
+    Publisher(address, "orderly").publish(ticks[50:])
+    wait_until(lambda: written() >= 60, "the file has what came later")
+    assert program.end(timeout_s=60) == 0
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert len(found) == len({trade["tradeId"] for trade in found}) == 60
+    assert TapeReader.open(run_dir).head == 60
+
+
+@GUARANTEES
+def test_new_is_what_comes_after_the_group_first_saw_the_topic(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path, exactly_once: str
+) -> None:
+    address, name = kafka_server.address, f"new-{exactly_once}"
+    kafka_server.create_topic(name, 1)
+    kafka_server.create_topic(f"{name}-out", 1)
+    Publisher(address, name).publish(numbered(*range(1, 21)))
+    source = f"kafka://{address}/{name}?group={name}&start=new&exactly_once={exactly_once}"
+    program = process(programs, run_dir, source, f"kafka://{address}/{name}-out")
+    wait_until(lambda: committed(address, name, name) == 20, "where it begins is committed")
+    assert program.end() == 0
+    Publisher(address, name).publish(numbered(*range(21, 51)))
+    program = process(programs, run_dir, source, f"kafka://{address}/{name}-out")
+    out = Topic(address, f"{name}-out")
+    assert prices(program, out, 30) == list(range(21, 51))
+    kafka_server.grow_topic(name, 4)
+    Publisher(address, name).publish([t for n in range(51, 71) for t in numbered(n, name=f"SYM{n}")])
+    assert prices(program, out, 50) == list(range(21, 71))
+    assert program.end() == 0
+
+
+@GUARANTEES
+def test_a_topic_that_is_made_again_is_read_from_its_beginning(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path, exactly_once: str
+) -> None:
+    address, name = kafka_server.address, f"again-{exactly_once}"
+    kafka_server.create_topic(name, 1)
+    kafka_server.create_topic(f"{name}-out", 1)
+    out = Topic(address, f"{name}-out")
+    Publisher(address, name).publish(numbered(*range(1, 101)))
+    source = f"kafka://{address}/{name}?group={name}&exactly_once={exactly_once}"
+    program = process(programs, run_dir, source, f"kafka://{address}/{name}-out")
+    assert prices(program, out, 100) == list(range(1, 101))
+    kafka_server.delete_topic(name)
+    kafka_server.create_topic(name, 1)
+    Publisher(address, name).publish(numbered(*range(101, 151)))
+    assert prices(program, out, 150) == list(range(1, 151))
+    assert program.end() == 0
+    Publisher(address, name).publish(numbered(*range(151, 161)))
+    program = process(programs, run_dir, source, f"kafka://{address}/{name}-out")
+    assert prices(program, out, 160) == list(range(1, 161))
+    assert program.end() == 0
+
+
+@GUARANTEES
+def test_what_retention_has_deleted_is_counted_and_the_rest_is_read(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path, exactly_once: str
+) -> None:
+    address, name = kafka_server.address, f"gone-{exactly_once}"
+    kafka_server.create_topic(name, 1)
+    kafka_server.create_topic(f"{name}-out", 1)
+    out = Topic(address, f"{name}-out")
+    Publisher(address, name).publish(numbered(*range(1, 11)))
+    source = f"kafka://{address}/{name}?group={name}&exactly_once={exactly_once}"
+    program = process(programs, run_dir, source, f"kafka://{address}/{name}-out")
+    assert prices(program, out, 10) == list(range(1, 11))
+    wait_until(lambda: committed(address, name, name) >= 10, "it is committed")
+    # Behind its back: what it asks for next is gone.
+    program.signal(signal.SIGSTOP)
+    Publisher(address, name).publish(numbered(*range(11, 31)))
+    kafka_server.delete_messages(name, 20)
+    program.signal(signal.SIGCONT)
+    assert prices(program, out, 20) == [*range(1, 11), *range(21, 31)]
+    wait_until(lambda: json.loads(TapeReader.open(run_dir).board())["counters"]["lost"] == 10, "it is counted")
+    assert program.end() == 0
+    # While it is away.
+    Publisher(address, name).publish(numbered(*range(31, 51)))
+    kafka_server.delete_messages(name, 35)
+    program = process(programs, run_dir, source, f"kafka://{address}/{name}-out")
+    assert prices(program, out, 35) == [*range(1, 11), *range(21, 31), *range(36, 51)]
+    assert [line for line in program.errors if "no longer has 5 messages of partition 0" in line]
+    assert program.end() == 0
