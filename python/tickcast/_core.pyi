@@ -77,8 +77,11 @@ class Batch:
     def undecodable(self) -> list[tuple[_Position, bytes, str]]:
         """What could not be decoded: position, original bytes, why."""
     @property
-    def letters(self) -> list[tuple[bytes | None, list[tuple[str, bytes | None]]]]:
-        """Key and headers of the messages of `undecodable`, one for each; empty where the source has none."""
+    def letters(self) -> list[tuple[bytes | None, list[tuple[str, bytes | None]], bool]]:
+        """Key and headers of the messages of `undecodable`, one for each, and whether it is one tick of several.
+
+        Empty where the source has none.
+        """
     @property
     def silent(self) -> bool:
         """Whether it only fills the windows: its trades are elsewhere already."""

@@ -231,7 +231,7 @@ class Judge(Section, frozen=True):
     prefix: ClassVar[str] = "judge."
 
     rule_workers: Annotated[int, whole(0, 64)] = 1
-    """Processes for the rules, besides one warm spare; 0 runs them inside the processor, without deadline."""
+    """Processes for the rules, besides two warm spares; 0 runs them inside the processor, without deadline."""
     deadline_ms: Annotated[int, whole(1, 60_000)] = 250
     """Time for a batch (for async per-tick rules: for a tick) before its worker is replaced, milliseconds."""
     policy: Policy = "fail-closed"

@@ -49,6 +49,8 @@ def describe(error: BaseException) -> str:
         text = str(error)
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, OSError) and error.errno is None and str(error):  # our own, with file and cause
+        text = str(error)
     elif isinstance(error, ModuleNotFoundError):
         text = f"{error}; is it installed here?"
     else:

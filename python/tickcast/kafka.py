@@ -17,10 +17,12 @@ from confluent_kafka.admin import AdminClient
 
 from tickcast import _core, urls
 from tickcast._core import KafkaInlet, KafkaOutlet
+from tickcast.errors import ConfigError
 
 __all__ = [
     "LogTopic",
     "Ownership",
+    "check_settings",
     "client_settings",
     "instance_name",
     "log_topic",
@@ -43,10 +45,24 @@ def client_settings(url: urls.Kafka | urls.KafkaSink, options: Mapping[str, str]
         "reconnect.backoff.max.ms": 1000,
         "retry.backoff.max.ms": 500,
         "topic.metadata.refresh.interval.ms": 5000,
+        # Its own lines say what `error_cb` says too, for every attempt at every broker; 7 shows them again.
+        "log_level": 2,
     }
     if url.user is not None:
         settings |= {"sasl.username": url.user, "sasl.password": url.password or ""}
     return {**settings, **options, **url.options}
+
+
+def check_settings(key: str, url: urls.Kafka | urls.KafkaSink, options: Mapping[str, str]) -> None:
+    """See whether librdkafka takes the settings, without asking any broker.
+
+    Raises:
+        ConfigError: It doesn't; names the one that is wrong, and `key`.
+    """
+    try:
+        Consumer({**client_settings(url, options), "group.id": "none"})
+    except KafkaException as error:
+        raise ConfigError(f"{key}: kafka://{url.servers}/{url.topic}: {why(error)}") from None
 
 
 def instance_name(run_dir: str) -> str:

@@ -89,19 +89,20 @@ class NatsPost:
         if "*" in url.subject or ">" in url.subject:
             raise ConfigError(f"dead letters: {url.subject!r} has wildcards; name one subject with --to")
         self._url, self._added = url, added
-        self._publisher = self._open()
+        self._publisher: NatsPublisher | None = None
 
     def send(self, letters: list[DeadLetter]) -> list[DeadLetter]:
         """Send them one by one and wait; return those that were refused."""
+        publisher = self._publisher = self._publisher or self._open()
         refused: list[DeadLetter] = []
         for at, letter in enumerate(letters):
             try:
-                why = self._send(letter)
+                why = self._send(publisher, letter)
             except (SourceError, TimeoutError) as error:
                 log.warning("dead letter %s, and %d behind it: %s", letter.identity, len(letters) - at - 1, error)
                 # A publisher that was refused has ended; and what one hears too late is not of the next letter.
-                self._publisher.close(0.0)
-                self._publisher = self._open()
+                publisher.close(0.0)
+                self._publisher = None
                 return [*refused, *letters[at:]]
             if why is not None:
                 log.warning("dead letter %s: %s", letter.identity, why)
@@ -112,19 +113,20 @@ class NatsPost:
         is_stream = isinstance(self._url, urls.JetStream | urls.JetStreamSink)
         return NatsPublisher(server_list(self._url.server), self._url.subject, jetstream=is_stream)
 
-    def _send(self, letter: DeadLetter) -> object:
+    def _send(self, publisher: NatsPublisher, letter: DeadLetter) -> object:
         """Send a letter and wait; return why it was refused, None if it was not."""
         headers = [*letter.header_bytes, *(letter.error_headers if self._added else [])]
-        before = self._publisher.published()
-        self._publisher.publish(
+        before = publisher.published()
+        publisher.publish(
             letter.payload_bytes,
             message_headers=[[(name, (value or b"").decode(errors="replace")) for name, value in headers]],
             timeout=SEND_S,
         )
-        self._publisher.flush(SEND_S)
-        after = self._publisher.published()
+        publisher.flush(SEND_S)
+        after = publisher.published()
         return None if after["confirmed"] != before["confirmed"] else after["last_failure"] or "it was not confirmed"
 
     def close(self) -> None:
         """Disconnect."""
-        self._publisher.close()
+        if self._publisher is not None:
+            self._publisher.close()

@@ -126,8 +126,11 @@ def _csv_lines(first: str, rest: io.TextIOWrapper, unreadable: Callable[[int, st
             tick: Tick = {"instrumentId": row[0], "price": float(row[1]), "volume": int(row[2])}
             if len(row) > 3:
                 tick["timestampNs"] = int(row[3])
-        except (ValueError, IndexError) as error:
-            unreadable(number, str(error))
+        except IndexError:
+            unreadable(number, f"has {len(row)} fields, needs instrument_id,price,volume: {','.join(row)!r:.100}")
+            continue
+        except ValueError as error:
+            unreadable(number, f"price must be a number, volume and timestamp_ns whole ones: {error}")
             continue
         yield tick
 

@@ -165,6 +165,25 @@ async def test_server_that_comes_back_is_found_and_nothing_is_missing(feed: Feed
     assert not [event for event in got if isinstance(event, Gap)]
 
 
+async def test_whoever_just_leaves_the_loop_is_told_of_no_error(server: str, feed: Feed, programs: Programs) -> None:
+    feed.add(100)
+    script = """
+import asyncio, sys, tickcast.client
+
+async def main():
+    async for trade in tickcast.client.subscribe(sys.argv[1], from_seq=1):
+        if trade.seq == 3:
+            break
+    print("left")
+
+asyncio.run(main())
+"""
+    program = programs.python("-X", "dev", "-c", script, server)
+    assert await asyncio.to_thread(program.expect, "left") == "left"
+    assert await asyncio.to_thread(program.wait) == 0
+    assert not [line for line in program.errors if "Error" in line or "exception" in line], program.errors
+
+
 async def test_sync_form_gives_the_same(server: str, feed: Feed) -> None:
     feed.add(60)
 
@@ -200,6 +219,8 @@ async def test_nobody_there_is_said_at_once(url: str) -> None:
 async def test_wrong_wishes_are_refused(server: str, feed: Feed) -> None:
     with pytest.raises(ConfigError, match="status"):
         tickcast.client.subscribe(server, status="FINE")
+    with pytest.raises(ConfigError, match=r"instruments: must be several, such as \['AAPL'\]"):
+        tickcast.client.subscribe(server, "AAPL")
     with pytest.raises(ConfigError, match="from_seq"):
         tickcast.client.subscribe(server, from_seq=0)
     with pytest.raises(LinkRefusedError):

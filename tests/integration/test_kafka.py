@@ -313,6 +313,35 @@ def test_dead_letters_are_listed_shown_and_come_back_after_a_fix(
     assert program.end() == 0
 
 
+def test_one_tick_of_a_batch_comes_back_as_a_message_of_its_own(
+    kafka_server: KafkaServer, programs: Programs, run_dir: Path
+) -> None:
+    address = kafka_server.address
+    kafka_server.create_topic("parts", 1)
+    kafka_server.create_topic("parts-out", 1)
+    good = as_batch([("AAPL", 10.0, 5, 17)])
+    bad = as_proto(("MSFT", 11.0, 5, 18)).replace(b"MSFT", b"MS\xff\xfe")
+    publisher = Publisher(address, "parts")
+    batch = good + b"\x0a" + bytes([len(bad)]) + bad + good
+    publisher.send(batch, key="many", **{"tickcast-format": "proto-batch"})
+    publisher.flush()
+    source, sink = f"kafka://{address}/parts?group=p", f"kafka://{address}/parts-out"
+    program = process(programs, run_dir, source, sink)
+    Topic(address, "parts-out").read(2, 30)
+    path = run_dir / "dead-letters.jsonl"
+    wait_until(lambda: path.exists() and len(path.read_text().splitlines()) == 1, "a dead letter")
+    assert run(programs, "dlq", "redrive", "--source", source, "--run-dir", str(run_dir))[0].startswith("1 of 1")
+    wait_until(lambda: len(path.read_text().splitlines()) == 2, "it comes back")
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    assert second["payload"] == first["payload"] == base64.b64encode(bad).decode()
+    assert (first["part"], second.get("part", False)) == (True, False)
+    assert {one["error"].partition(" (at byte")[0] for one in (first, second)} == {
+        r'instrument_id: is not UTF-8, was "MS\xff\xfe"'
+    }
+    assert program.end() == 0
+    assert [line for line in program.errors if f"1 undecodable, now in {path}; the last: " in line]
+
+
 def test_dead_letters_go_to_a_topic_with_the_reason_in_their_headers(
     kafka_server: KafkaServer, programs: Programs, run_dir: Path
 ) -> None:

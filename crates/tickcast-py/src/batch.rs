@@ -33,8 +33,8 @@ pub fn position_tuple(p: &Position) -> PositionTuple {
     (p.stream, p.partition, p.offset, p.index)
 }
 
-/// Key and headers as Python sees them.
-type Shown<'py> = (Option<Bound<'py, PyBytes>>, Vec<(String, Option<Bound<'py, PyBytes>>)>);
+/// Key and headers as Python sees them, and whether it is about a part of the message alone.
+type Shown<'py> = (Option<Bound<'py, PyBytes>>, Vec<(String, Option<Bound<'py, PyBytes>>)>, bool);
 
 impl Batch {
     /// Returns a batch; the origin has an entry for each message of the decode call.
@@ -146,15 +146,16 @@ impl Batch {
         self.traceparents.clone()
     }
 
-    /// Key and headers of the messages of `undecodable`, one for each; empty where there are none.
+    /// Key and headers of the messages of `undecodable`, one for each, and whether it is about one tick of several;
+    /// empty where there are none.
     #[getter]
     fn letters<'py>(&self, py: Python<'py>) -> Vec<Shown<'py>> {
         let bytes = |value: &Option<Vec<u8>>| value.as_ref().map(|value| PyBytes::new(py, value));
-        let shown = |letter: &Letter| {
+        let shown = |(letter, (undecodable, _)): (&Letter, &(Undecodable, PositionTuple))| {
             let headers = letter.headers.iter().map(|(name, value)| (name.clone(), bytes(value))).collect();
-            (bytes(&letter.key), headers)
+            (bytes(&letter.key), headers, undecodable.index.is_some())
         };
-        self.letters.iter().map(shown).collect()
+        self.letters.iter().zip(&self.undecodable).map(shown).collect()
     }
 
     /// What could not be decoded: (position, bytes, why).

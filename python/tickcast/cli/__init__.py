@@ -26,7 +26,7 @@ def commands() -> None:
 
     \b
     Try it:          tickcast demo
-    Your own queue:  tickcast serve --source nats://127.0.0.1:4222/ticks --rules desk.rules:rules
+    Your own queue:  tickcast serve --source nats://127.0.0.1:4222/ticks --rules desk:rules
 
     Every option can also be given in tickcast.toml or as an environment variable; `tickcast config` shows what is in
     effect and where it came from. Exit codes: 0 done, 2 wrong usage or configuration, 1 failed.

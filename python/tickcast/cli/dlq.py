@@ -29,7 +29,10 @@ def list_letters(**options: object) -> None:
 
     path = _file(read_config(options))
     redriven = redriven_ids(path)
-    for letter in read_letters(path) if path.exists() else ():
+    if not path.exists():
+        click.echo(f"no dead letters: there is no {path}", err=True)
+        return
+    for letter in read_letters(path):
         when = datetime.datetime.fromtimestamp(letter.at_ns / 1e9, datetime.UTC).isoformat(timespec="seconds")
         state = "redriven" if letter.identity in redriven else "-"
         click.echo(f"{letter.identity}  {when}  {len(letter.payload_bytes):>9} B  {state:<8}  {letter.error}")
@@ -83,7 +86,9 @@ def redrive(identities: tuple[str, ...], to: str | None, **options: object) -> N
         if missing:
             raise ConfigError(f"ID: no dead letter to be sent: {', '.join(sorted(missing))}")
         letters = [letter for letter in letters if letter.identity in identities]
-    post = open_target(urls.parse_source(target), config.kafka_options, added=False)
+    url = urls.parse_source(target)
+    letters = [letter.alone(getattr(url, "format", None)) for letter in letters]
+    post = open_target(url, config.kafka_options, added=False)
     sent = 0
     try:
         for at in range(0, len(letters), AT_A_TIME):

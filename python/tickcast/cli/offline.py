@@ -90,6 +90,7 @@ class _Summary(Protocol):
     invalid: int
     unknown: int
     undecodable: int
+    first_undecodable: str
     late: int
     seconds: float
     shadow: dict[str, int]
@@ -100,7 +101,8 @@ def _summary_line(summary: _Summary) -> str:
     rate = f" ({summary.ticks / summary.seconds:,.0f}/s)" if summary.seconds > 0 else ""
     counts = [f"{name} {getattr(summary, name):,}" for name in ("valid", "invalid", "unknown", "undecodable", "late")]
     shadow = "".join(f"\ntickcast: in shadow, {rule} would have refused {n:,}" for rule, n in summary.shadow.items())
-    return f"tickcast: {judged}{rate}: {', '.join(counts)}{shadow}"
+    first = f"\ntickcast: the first undecodable row: {summary.first_undecodable}" if summary.undecodable else ""
+    return f"tickcast: {judged}{rate}: {', '.join(counts)}{first}{shadow}"
 
 
 class _Progress:

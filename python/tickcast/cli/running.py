@@ -32,7 +32,11 @@ def serve(**options: object) -> None:
               replay:ticks.csv.gz?pace=max                  a recorded file
               nats://127.0.0.1:4222/ticks                   a NATS subject
               jetstream://127.0.0.1:4222/ticks?stream=TICKS a JetStream stream
+              kafka://127.0.0.1:9092/ticks?group=desk       a Kafka topic (tickcast[kafka])
     Sinks:    jsonl:trades.jsonl                            one trade a line
+              kafka://127.0.0.1:9092/trades                 a Kafka topic (tickcast[kafka])
+              nats://127.0.0.1:4222/trades                  a NATS subject; jetstream: a stream
+              parquet:trades, arrow:trades.arrow            columns (tickcast[parquet], tickcast[arrow])
     """  # noqa: D301 (click reads the character)
     from tickcast import supervisor  # noqa: PLC0415
 

@@ -65,6 +65,8 @@ def subscribe(
         if place is not None or from_seq < 1:
             raise ConfigError(f"from_seq: must be from 1, and not given together with place; was {from_seq}")
         place = Place(epoch="", next_seq=from_seq)
+    if isinstance(instruments, str):
+        raise ConfigError(f"instruments: must be several, such as [{instruments!r}], was {instruments!r}")
     wish = Wish(
         instruments=None if instruments is None else tuple(instruments),
         statuses=statuses,

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.frames import CloseCode
+from websockets.protocol import State
 
 from tickcast.client.messages import Frame, Granted, Heartbeat, Hello, Message, Wish, batch_of_json
 from tickcast.client.types import Gap, Place, Status
@@ -56,7 +58,7 @@ class Gateway:
         """Yield the messages of one connection until it is lost."""
         retry_s = 0.0
         try:
-            async with websockets.connect(
+            socket = await websockets.connect(
                 self._url,
                 subprotocols=[websockets.Subprotocol(SUBPROTOCOL)],
                 additional_headers=self._headers,
@@ -64,7 +66,8 @@ class Gateway:
                 compression=None,
                 open_timeout=CONNECT_S,
                 close_timeout=1.0,
-            ) as socket:
+            )
+            try:
                 if socket.subprotocol != SUBPROTOCOL:
                     raise LinkRefusedError(f"{self._url} does not speak {SUBPROTOCOL}")
                 await socket.send(msgspec.json.encode(_subscribe(wish, place)).decode())
@@ -81,6 +84,8 @@ class Gateway:
                         case _:
                             if (message := _typed(said, enrichments)) is not None:
                                 yield message
+            finally:
+                _leave(socket)
         except ConnectionClosed as closed:
             if closed.rcvd is not None and closed.rcvd.code in DONT_COME_BACK:
                 why = f"the gateway says not to come back: {closed.rcvd.code} {closed.rcvd.reason}"
@@ -94,6 +99,17 @@ class Gateway:
             raise LinkLostError(f"{self._url} is no tickcast gateway: {error}") from None
         except (OSError, TimeoutError) as error:
             raise LinkLostError(f"can't connect to {self._url}: {_reason(error)}") from None
+
+
+def _leave(socket: ClientConnection) -> None:
+    """Say goodbye and wait for nothing: whoever just leaves the loop over a subscription may end at once.
+
+    The event loop closes what is left then, and would be told of an error by what still waits for an answer.
+    """
+    if socket.state is State.OPEN:
+        socket.protocol.send_close(CloseCode.NORMAL_CLOSURE)
+        socket.transport.writelines([data for data in socket.protocol.data_to_send() if data])
+    socket.transport.close()
 
 
 async def _receive(socket: ClientConnection, patience_s: float) -> dict[str, Any]:

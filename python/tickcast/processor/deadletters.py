@@ -24,6 +24,10 @@ __all__ = ["DeadLetter", "DeadLetters", "Post", "open_post", "read_letters", "re
 
 log = logging.getLogger("tickcast.processor")
 
+SLOW_S = 5.0
+AWAY_S = 30.0
+"""Whoever takes no letters within the first time is not asked for the second: the source waits meanwhile."""
+
 
 class DeadLetter(msgspec.Struct, rename="camel", omit_defaults=True):
     """One line of the file."""
@@ -40,6 +44,8 @@ class DeadLetter(msgspec.Struct, rename="camel", omit_defaults=True):
     """The original key, base64; none: it had none."""
     headers: list[tuple[str, str | None]] = []
     """The original headers, values in base64."""
+    part: bool = False
+    """It is one tick of a message of several; the others have been judged."""
 
     @property
     def identity(self) -> str:
@@ -60,6 +66,19 @@ class DeadLetter(msgspec.Struct, rename="camel", omit_defaults=True):
     def header_bytes(self) -> list[tuple[str, bytes | None]]:
         """The original headers."""
         return [(name, None if value is None else base64.b64decode(value)) for name, value in self.headers]
+
+    def alone(self, stated: str | None) -> "DeadLetter":
+        """Return it as a message of its own: one tick of a batch is no batch.
+
+        Args:
+            stated: Format of messages that name none; None: it is detected.
+        """
+        name = "tickcast-format"
+        named = [value.decode("ascii", "replace") for key, value in self.header_bytes if key == name and value]
+        if not self.part or (named[-1] if named else stated) != "proto-batch":
+            return self
+        others = [(key, value) for key, value in self.headers if key != name]
+        return msgspec.structs.replace(self, headers=[*others, (name, encoded(b"proto"))])
 
     @property
     def error_headers(self) -> list[tuple[str, bytes | None]]:
@@ -100,6 +119,7 @@ class DeadLetters:
         self._file = LineFile(path, truncate=truncate)
         self._encoder = msgspec.json.Encoder()
         self._post = post
+        self._away_until_s = 0.0
 
     def write(self, batch: Batch) -> int:
         """Keep what of the batch could not be decoded; return how many entries that were.
@@ -108,10 +128,21 @@ class DeadLetters:
             OSError: The disk refuses.
         """
         letters = list(letters_of(batch))
-        left = self._post.send(letters) if self._post is not None and letters else letters
+        left = self._posted(letters)
         if left:
             self._file.append(b"".join(self._encoder.encode(letter) + b"\n" for letter in left), to_disk=True)
         return len(letters)
+
+    def _posted(self, letters: list[DeadLetter]) -> list[DeadLetter]:
+        """Send letters where they go; return those that are for the file."""
+        if self._post is None or not letters or time.monotonic() < self._away_until_s:
+            return letters
+        begun_s = time.monotonic()
+        left = self._post.send(letters)
+        if left and time.monotonic() - begun_s >= SLOW_S:
+            log.warning("dead letters go to the file for %g s: what is to take them does not answer", AWAY_S)
+            self._away_until_s = time.monotonic() + AWAY_S
+        return left
 
     def close(self) -> None:
         """Close the file."""
@@ -133,7 +164,7 @@ def letters_of(batch: Batch) -> Iterator[DeadLetter]:
             f"{stream:08x}", partition, offset, index, error, base64.b64encode(payload).decode(), time.time_ns()
         )
         if other is not None:
-            key, headers = other
+            key, headers, letter.part = other
             letter.key = encoded(key)
             letter.headers = [(name, encoded(value)) for name, value in headers]
         yield letter

@@ -1,5 +1,6 @@
 """``tickcast replay``: judge a recorded file without a network, as fast as possible."""
 
+import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +28,8 @@ class Summary(msgspec.Struct):
     invalid: int = 0
     unknown: int = 0
     undecodable: int = 0
+    first_undecodable: str = ""
+    """Why the first of them is."""
     late: int = 0
     seconds: float = 0.0
     shadow: dict[str, int] = {}
@@ -75,7 +78,9 @@ async def replay(  # noqa: PLR0917 (the command's options)
     async def begun(batch: Batch, pending: Pending) -> None:
         summary.ticks += batch.rows
         summary.late += pending.late
-        summary.undecodable += letters.write(batch) if letters else len(batch.undecodable)
+        if batch.has_undecodable:
+            summary.first_undecodable = summary.first_undecodable or batch.undecodable[0][2]
+            summary.undecodable += letters.write(batch) if letters else len(batch.undecodable)
 
     await pipeline.start()
     out = output.open("wb") if output else sys.stdout.buffer
@@ -90,10 +95,15 @@ async def replay(  # noqa: PLR0917 (the command's options)
             summary.invalid += invalid
         out.flush()
         summary.shadow = {rule.name: rule.rejects for rule in pipeline.runner.state().rules if rule.mode == "shadow"}
+    except OSError as error:
+        if error.filename is None and output is not None and error.strerror:  # a write does not know its file
+            error.filename = str(output)
+        raise
     finally:
         await pipeline.close()
         if output:
-            out.close()
+            with contextlib.suppress(OSError):  # what could not be written has been told
+                out.close()
         if letters:
             letters.close()
     summary.seconds = time.monotonic() - start

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 import signal
 import time
@@ -16,6 +17,7 @@ from tickcast.processor.control import ControlServer
 from tickcast.processor.deadletters import DeadLetters, open_post
 from tickcast.processor.judging import Judging
 from tickcast.processor.line import Line, Queued
+from tickcast.processor.outages import Outages
 from tickcast.processor.pipeline import Pipeline, Rejudged
 from tickcast.processor.progress import Progress
 from tickcast.processor.traces import Traces
@@ -26,6 +28,7 @@ from tickcast.rundir import RunDir
 from tickcast.sinks import Sink, open_sink
 from tickcast.sources import LaggingSource, LogSource, SilentSource, Source, open_source
 from tickcast.sources.replay import END_OFFSET, ReplaySource
+from tickcast.urls import mask
 
 __all__ = ["Processor"]
 
@@ -46,6 +49,8 @@ LET_GO_SHARE = 16
 TAPE_SHARE = 8
 """A batch is at most this part of the tape."""
 
+LETTERS_S = 10.0
+"""Pause between two lines in the log about dead letters."""
 SINK_DRAIN_S = 5.0
 """How long an orderly stop waits for the sinks."""
 
@@ -72,6 +77,8 @@ class Processor:
         self._client_stream, self._client_ticks = secrets.randbits(32), 0
         self._rpc_ticks = 0
         self._losing: set[str] = set()
+        self._outages = Outages()
+        self._undecodable, self._letters_told_s = 0, -math.inf
         self._line = Line(pipeline.judging, self._count_begun, self._append)
         self._checkpoints = self._make_checkpoints()
         if isinstance(self._source, LogSource):
@@ -230,6 +237,11 @@ class Processor:
     async def _keep_dead_letters(self, batch: Batch) -> None:
         count = await asyncio.to_thread(self._letters.write, batch)
         self._board.counters["undecodable"] += count
+        self._undecodable += count
+        if time.monotonic() >= self._letters_told_s + LETTERS_S:
+            where = mask(self._config.dead_letters or str(self._config.dead_letters_path))
+            log.warning("%d undecodable, now in %s; the last: %s", self._undecodable, where, batch.undecodable[-1][2])
+            self._letters_told_s, self._undecodable = time.monotonic(), 0
 
     def _count_begun(self, batch: Batch, pending: Pending) -> None:
         if batch.silent:
@@ -299,12 +311,19 @@ class Processor:
         shown: object = None
         last = 0.0
         while True:
+            self._note_outages()
             state = (self._source.state(), self._board.breakers())
             if state != shown or time.monotonic() - last >= BOARD_S:
                 shown, last = state, time.monotonic()
                 self._show()
                 self._progress.note_horizons(self._pipeline.judge.horizons())
             await asyncio.sleep(0.1)
+
+    def _note_outages(self) -> None:
+        source = self._source.state()
+        self._outages.note("the source", works=source.state != "reconnecting", detail=source.detail)
+        for url, sink in zip(self._config.sinks, self._sinks, strict=True):
+            self._outages.note(f"sink {mask(url)}", works=sink.state == "live", detail=sink.state)
 
     def _show(self) -> None:
         self._metrics.rpc_ticks.inc(self._rpc_ticks)

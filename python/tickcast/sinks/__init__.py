@@ -38,11 +38,24 @@ def open_sink(  # noqa: PLR0917 (made in one place)
         traces: The trace contexts that ticks came with.
 
     Raises:
-        ConfigError: The URL is wrong.
-        OSError: The sink's file can't be opened.
+        ConfigError: The URL is wrong, or the sink's file can't be opened.
     """
-    parsed = urls.parse_sink(url)
-    traces = traces if traces is not None else Traces()
+    try:
+        return _open(urls.parse_sink(url), url, writer, config, source, progress, traces or Traces())
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise ConfigError(f"sinks: {urls.mask(url)}: cannot be opened: {where}{error.strerror or error}") from None
+
+
+def _open(  # noqa: PLR0917 (made in one place)
+    parsed: urls.Sink,
+    url: str,
+    writer: TapeWriter,
+    config: Config,
+    source: Source | None,
+    progress: Progress | None,
+    traces: Traces,
+) -> Sink:
     match parsed:
         case urls.Jsonl():
             path = Path(parsed.path)
@@ -90,13 +103,15 @@ def kafka_sink(  # noqa: PLR0917 (made in one place)
     """Return a Kafka sink: by transactions, if the source is to be read exactly once.
 
     Raises:
-        ConfigError: The client is not installed.
+        ConfigError: The client is not installed, or it does not know a setting.
     """
     try:
-        from tickcast.sinks.kafka import KafkaSink, TransactionalKafkaSink  # noqa: PLC0415 (an optional part)
+        from tickcast.kafka import check_settings  # noqa: PLC0415 (an optional part)
+        from tickcast.sinks.kafka import KafkaSink, TransactionalKafkaSink  # noqa: PLC0415
         from tickcast.sources.kafka import KafkaSource  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(f"sinks: kafka:// needs an optional part: pip install 'tickcast[kafka]' ({error})") from None
+    check_settings("sinks", url, config.kafka_options)
     if not isinstance(source, KafkaSource):
         return KafkaSink(url, config.kafka_options, hold, traces, None)
     if source.commits or progress is None:

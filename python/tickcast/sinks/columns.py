@@ -86,9 +86,10 @@ class ColumnSink(FollowingSink):
 
     def _flush(self) -> bool:
         try:
-            while self._batches:
-                self._store.append(self._batches[0])
-                self._batches.pop(0)
+            # Together: each costs a wait for the disk, and whoever reads it again the handling of a batch.
+            for batch in together(self._batches):
+                self._store.append(batch)
+            self._batches.clear()
             self._hold.confirm(self._last)
             self._store.tidy()
         except OSError as error:
@@ -96,6 +97,15 @@ class ColumnSink(FollowingSink):
             return False
         self._state = "live"
         return True
+
+
+def together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return the rows of batches as one batch, or none."""
+    if len(batches) < 2:
+        return batches
+    table: pa.Table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    joined: list[pa.RecordBatch] = table.to_batches()
+    return joined
 
 
 def arrow_sink(url: urls.Arrow, hold: Hold, epoch: str) -> ColumnSink:

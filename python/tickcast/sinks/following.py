@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 WAIT_S = 0.2
 """Longest wait for the next trade."""
+PATIENT, SLOWER = 10, 8
+"""After so many refusals in a row the pauses are so many times as long."""
 
 
 class FollowingSink(ABC):
@@ -52,10 +54,14 @@ class FollowingSink(ABC):
     async def run(self) -> None:
         """Follow the tape until cancelled."""
         left = threading.Event()
+        refused = 0
         try:
             while True:
+                before = self._hold.confirmed
                 await self._in_thread(partial(self._follow, left))
-                await asyncio.sleep(self._retry_s)
+                refused = refused + 1 if self._hold.confirmed == before else 0
+                # What stands behind the one that is refused may be written again with each attempt.
+                await asyncio.sleep(self._retry_s * (1 if refused < PATIENT else SLOWER))
         finally:
             left.set()
 

@@ -122,7 +122,10 @@ class KafkaSink(FollowingSink):
         while self._producer.flush(FLUSH_S):
             if self._failure() is not None:
                 break
-            self._state = f"no answer of {self._url.servers}, {self._hold.lag} trades wait"
+            self._state = (
+                f"no acknowledgement of {self._url.servers} for topic {self._url.topic}, which has to be there: "
+                f"{self._hold.lag} trades wait"
+            )
             if self._is_over:
                 return False
         failure = self._failure()

@@ -39,7 +39,7 @@ class NatsSink(FollowingSink):
             if not self._flush():
                 return False
         except SourceError as error:  # such as a stream that is not there yet: that publisher has ended
-            self._state = str(error)
+            self._state = str(error).replace(self._placeholder, self._url.subject)
             self._publisher.close(0.0)
             self._publisher, self._failures = self._open(), 0
             return False
@@ -56,8 +56,12 @@ class NatsSink(FollowingSink):
     def _open(self) -> NatsPublisher:
         url = self._url
         stream = url.stream if isinstance(url, urls.JetStreamSink) else None
-        subject = url.subject.replace("*", "-")
-        return NatsPublisher(server_list(url.server), subject, jetstream=self._is_stream, stream=stream)
+        return NatsPublisher(server_list(url.server), self._placeholder, jetstream=self._is_stream, stream=stream)
+
+    @property
+    def _placeholder(self) -> str:
+        """Subject of messages that have none of their own: there are none where it differs from the URL's."""
+        return self._url.subject.replace("*", "-")
 
     def _publish(self, outbox: Outbox) -> None:
         """Hand everything over, waiting for room as long as there is time."""

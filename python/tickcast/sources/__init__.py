@@ -59,13 +59,14 @@ def kafka_source(config: Config, url: urls.Kafka, lookback_ns: int) -> Source:
         ConfigError: It is not installed.
     """
     try:
-        from tickcast.kafka import instance_name  # noqa: PLC0415
+        from tickcast.kafka import check_settings, instance_name  # noqa: PLC0415
         from tickcast.sources.kafka import KafkaSource  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(f"source: kafka:// needs an optional part: pip install 'tickcast[kafka]' ({error})") from None
     instance, memory = instance_name(config.run_dir), RunDir(config.run_dir).ownership
     scale = scales(config, url.volume_scale)
     reach_ns = max(config.window.hold_ns, lookback_ns)
+    check_settings("source", url, config.kafka_options)
     return KafkaSource(url, config.kafka_options, instance, memory, reach_ns, validated_topic(config, url), *scale)
 
 

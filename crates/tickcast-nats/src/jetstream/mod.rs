@@ -261,12 +261,11 @@ pub(crate) fn refusal(
         (Fault::Unavailable(why), _) => return Err(why),
         (Fault::NotFound, Some(name)) => (
             format!("there is no stream {name:?}"),
-            format!("create it (nats stream add {name} --subjects '{subject}' --retention limits) or add create=true"),
+            format!("create it (nats stream add {name} --subjects '{subject}' --retention limits)"),
         ),
-        (Fault::NotFound, None) => (
-            format!("not exactly one stream has the subject {subject:?}"),
-            "name one with stream=NAME (create=true creates it where it is absent)".to_owned(),
-        ),
+        (Fault::NotFound, None) => {
+            (format!("not exactly one stream has the subject {subject:?}"), "name one with stream=NAME".to_owned())
+        }
         (Fault::NotEnabled, _) => (
             "the server has no JetStream for this account".to_owned(),
             "start nats-server with -js, or enable it for the account; or use nats:// instead".to_owned(),
