@@ -264,7 +264,7 @@ class Config(Section, frozen=True):
     """The whole configuration."""
 
     source: str | None = None
-    """Where ticks come from, a URL; none: only ticks that clients send are judged."""
+    """Where ticks come from, a URL; none: from clients alone, and a gateway shows the tape of its run directory."""
     follow: bool = False
     """Take the messages of the source (`kafka://`, `jetstream://`) for judged trades; `tickcast gateway` sets it."""
     sinks: tuple[str, ...] = ()

@@ -326,7 +326,7 @@ def test_one_tick_of_a_batch_comes_back_as_a_message_of_its_own(
     publisher.send(batch, key="many", **{"tickcast-format": "proto-batch"})
     publisher.flush()
     source, sink = f"kafka://{address}/parts?group=p", f"kafka://{address}/parts-out"
-    program = process(programs, run_dir, source, sink)
+    program = process(programs, run_dir, source, sink, "--set", "log_level=info")
     Topic(address, "parts-out").read(2, 30)
     path = run_dir / "dead-letters.jsonl"
     wait_until(lambda: path.exists() and len(path.read_text().splitlines()) == 1, "a dead letter")

@@ -156,6 +156,7 @@ fn tape_that_finds_no_room_says_so_and_leaves_the_old_one_alone() {
     let error = TapeWriter::open(dir.path(), &huge).unwrap_err().to_string();
     let expected = format!("tape {}: needs {} bytes, ", dir.path().join("tape").display(), 1u64 << 50);
     assert!(error.starts_with(&expected) && error.contains(" are free "), "{error}");
+    assert!(!error.contains(" 0 are free "), "it was not tried: {error}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "tape and lock, nothing half made");
     let writer = TapeWriter::open(dir.path(), &options()).unwrap();
     assert!(writer.resumed() && writer.epoch() == epoch);
@@ -166,7 +167,8 @@ fn tape_too_small_for_its_tables_is_refused_with_what_it_takes() {
     let dir = tempfile::tempdir().unwrap();
     let small = tickcast_core::tape::TapeOptions { bytes: 1 << 20, ..options() };
     let error = TapeWriter::open(dir.path(), &small).unwrap_err().to_string();
-    let least: u64 = error.rsplit(' ').next().unwrap().parse().unwrap();
+    let (_, told) = error.split_once("take at least ").unwrap();
+    let least: u64 = told.split(' ').next().unwrap().parse().unwrap();
     TapeWriter::open(dir.path(), &tickcast_core::tape::TapeOptions { bytes: least, ..options() }).unwrap();
 }
 

@@ -240,7 +240,7 @@ class Processor:
         self._undecodable += count
         if time.monotonic() >= self._letters_told_s + LETTERS_S:
             where = mask(self._config.dead_letters or str(self._config.dead_letters_path))
-            log.warning("%d undecodable, now in %s; the last: %s", self._undecodable, where, batch.undecodable[-1][2])
+            log.info("%d undecodable, now in %s; the last: %s", self._undecodable, where, batch.undecodable[-1][2])
             self._letters_told_s, self._undecodable = time.monotonic(), 0
 
     def _count_begun(self, batch: Batch, pending: Pending) -> None:

@@ -117,12 +117,12 @@ pub(crate) fn create(path: &Path, layout: Layout) -> Result<Shared> {
     options.read(true).write(true).create_new(true).mode(0o600);
     let file = options.open(&temporary).map_err(io_error("cannot create", &temporary))?;
     let bytes = layout.sizes.bytes;
-    let mut allocated = allocate(&file, bytes);
+    let mut allocated = allocate_if_free(&file, path, bytes);
     if allocated.is_err() && old_one_would_do(path, bytes) {
         // The new tape replaces the one that is there in any case.
         supersede(path);
         let _ = std::fs::remove_file(path);
-        allocated = allocate(&file, bytes);
+        allocated = allocate_if_free(&file, path, bytes);
     }
     if let Err(error) = allocated {
         let _ = std::fs::remove_file(&temporary);
@@ -158,6 +158,14 @@ fn supersede(path: &Path) {
 
 fn temporary(path: &Path) -> PathBuf {
     path.with_extension("new")
+}
+
+/// Allocates where there is room: to try without would take all that there is from everybody, for a moment.
+fn allocate_if_free(file: &File, path: &Path, bytes: u64) -> io::Result<()> {
+    if path.parent().and_then(free_bytes).is_some_and(|free| free < bytes) {
+        return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+    }
+    allocate(file, bytes)
 }
 
 #[cfg(target_os = "linux")]

@@ -87,7 +87,8 @@ impl TapeOptions {
         Layout::new(sizes).map_err(|least| Error::Tape {
             path: path.to_owned(),
             what: format!(
-                "tape.bytes = {} is too small: {} instruments and {} enrichments take at least {least}",
+                "tape.bytes = {} is too small: {} instruments and {} enrichments take at least {least} bytes; \
+                 raise it, or lower tape.max_instruments",
                 self.bytes, self.max_instruments, sizes.enrichments
             ),
         })
