@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,7 +158,10 @@ class Remembered(msgspec.Struct, frozen=True):
     epoch: int
     """Epoch of the tape whose sequences these are."""
     after: list[tuple[int, int, int]]
-    """Stream, partition, and the sequence behind which the tape has what was read under the present owner."""
+    """Stream, partition, and the sequence behind which the tape has what was read under the present owner.
+
+    Only of partitions of which it has something.
+    """
 
 
 class Ownership:
@@ -168,7 +171,8 @@ class Ownership:
     has written already, is not written again. Used from any thread.
 
     It is remembered over a restart. The tape has trades of partitions that were given up, which sinks have passed
-    over: who took the tape's position for them as read would leave them out for ever.
+    over: who took the tape's position for them as read would leave them out for ever. So a partition that comes back
+    is remembered only once the tape has something of its new time: until then the tape's position is of the old one.
 
     Args:
         path: Where it is remembered.
@@ -180,6 +184,7 @@ class Ownership:
         self._lock = threading.Lock()
         self._from: dict[tuple[int, int], int] = {}
         self._after: dict[tuple[int, int], int] = {}
+        self._on_tape: set[tuple[int, int]] = set()
         self._known = False
         self.version = 0
         """Changes with everything that a sink was told."""
@@ -191,6 +196,7 @@ class Ownership:
             found = msgspec.json.decode(self._path.read_bytes(), type=Remembered)
             if found.epoch == epoch:
                 self._after = {(stream, partition): after for stream, partition, after in found.after}
+                self._on_tape = set(self._after)
 
     def goes_on(self, stream: int, partition: int) -> bool:
         """Whether what the tape has of a partition counts, when it is assigned now: it was never given up."""
@@ -207,6 +213,7 @@ class Ownership:
             self._from.update(owned)
             going_on = owned.keys() if not self._known else self._from.keys() - owned.keys()
             self._after = {partition: at for partition, at in self._after.items() if partition in going_on}
+            self._on_tape &= self._after.keys()
             self._known = True
             self._keep()
 
@@ -216,6 +223,13 @@ class Ownership:
             if (stream, partition) in self._from:
                 self.version += 1
                 self._after.setdefault((stream, partition), after)
+
+    def appended(self, partitions: Iterable[tuple[int, int]]) -> None:
+        """Learn that the tape has something of these partitions, by now of their present owner if they have begun."""
+        with self._lock:
+            new = (self._after.keys() & partitions) - self._on_tape
+            if new:
+                self._on_tape |= new
                 self._keep()
 
     def move(self, stream: int, partition: int, offset: int) -> None:
@@ -231,6 +245,7 @@ class Ownership:
             self.version += 1
             self._from.pop((stream, partition), None)
             self._after.pop((stream, partition), None)
+            self._on_tape.discard((stream, partition))
             self._keep()  # before any sink passes over what the tape still has of it
 
     def behind(self, sequence: int) -> tuple[dict[tuple[int, int], int], int | None] | None:
@@ -247,7 +262,7 @@ class Ownership:
             return {partition: self._from[partition] for partition in begun}, min(later, default=None)
 
     def _keep(self) -> None:
-        after = [(stream, partition, at) for (stream, partition), at in self._after.items()]
+        after = [(*partition, self._after[partition]) for partition in sorted(self._on_tape)]
         draft = self._path.with_name(f"{self._path.name}.new")
         draft.write_bytes(msgspec.json.encode(Remembered(self._epoch, after)))
         draft.replace(self._path)

@@ -83,6 +83,7 @@ def test_after_a_restart_the_tape_still_counts_from_where_the_partition_began(st
     owner = start()
     owner.take({P: 10})
     owner.begin(*P, after=5)
+    owner.appended({P})
     owner = start()
     assert owner.goes_on(*P)
     owner.take({P: 12, Q: 0})
@@ -97,6 +98,7 @@ def test_after_a_restart_what_was_given_up_before_does_not_count(start):
     owner.take({P: 10, Q: 10})
     owner.begin(*P, after=0)
     owner.begin(*Q, after=0)
+    owner.appended({P, Q})
     owner.drop(*P)
     owner = start()
     assert owner.goes_on(*Q)
@@ -108,6 +110,7 @@ def test_what_did_not_come_back_with_the_first_assignment_is_given_up(start):
     owner.take({P: 10, Q: 10})
     owner.begin(*P, after=0)
     owner.begin(*Q, after=0)
+    owner.appended({P, Q})
     owner = start()
     owner.take({P: 10})
     assert not owner.goes_on(*Q)
@@ -116,10 +119,32 @@ def test_what_did_not_come_back_with_the_first_assignment_is_given_up(start):
     assert not owner.goes_on(*Q)
 
 
+def test_after_a_restart_the_tape_counts_only_for_what_it_has_of_the_present_time(start):
+    owner = start()
+    owner.take({P: 10})
+    owner.begin(*P, after=0)
+    owner.appended({P})
+    owner.drop(*P)
+    owner.take({P: 5})
+    # Under way when it was given up: of the old time, as sinks passed over what the tape has behind 5.
+    owner.appended({P})
+    owner.begin(*P, after=40)
+    assert not start().goes_on(*P), "the tape's position is still of the old time"
+    owner.appended({P, Q})
+    owner = start()
+    assert owner.goes_on(*P)
+    assert not owner.goes_on(*Q)
+    owner.take({P: 12})
+    assert owner.behind(39) == ({}, 40)
+    assert start().goes_on(*P)
+
+
 def test_another_tape_remembers_nothing(start):
     owner = start()
     owner.take({P: 10})
     owner.begin(*P, after=0)
+    owner.appended({P})
+    assert start().goes_on(*P)
     assert not start(epoch=EPOCH + 1).goes_on(*P)
 
 
@@ -127,6 +152,7 @@ def test_positions_of_an_earlier_time_as_owner_are_forgotten():
     progress = Progress(3, [(7, 0, 8, 0), (7, 1, 4, 0)])
     progress.note(5, [(7, 0, 9, 0)])
     progress.note_horizons([(7, 0, 9, 2), (7, 1, 4, 1)])
+    assert set(progress.reached(4)) == {(7, 0, 8, 0), (7, 1, 4, 0)}
     progress.forget(*P)
     assert progress.until(10) == [(7, 1, 4, 0)]
     assert progress.lowest((7, 0, 9, 0)) is None

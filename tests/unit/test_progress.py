@@ -20,6 +20,7 @@ def test_the_newest_position_of_each_partition_is_reached_once(steps: list, conf
     assert set(progress.until(confirmed)) == set(expected.values())
     assert set(progress.reached(confirmed)) == set(expected.values())
     assert progress.reached(confirmed) == []
+    assert set(progress.until(confirmed)) == set(expected.values()), "whoever asks later is told it all the same"
 
 
 def test_a_commit_names_the_newest_horizon_that_was_taken_at_or_before_it() -> None:

@@ -64,12 +64,15 @@ class Line:
 
     async def forget(self, stream: int, partition: int) -> None:
         """Empty the windows of a source partition's instruments, once all that was begun of them is delivered."""
-        while not self._judging.judge.forget(stream, partition) or self._is_under_way():
-            if self._last is not None:
-                await asyncio.wait([self._last.delivered])
+        # Not whatever has come since: clients may always have something under way.
+        await self._delivered()
+        while not self._judging.judge.forget(stream, partition):
+            await self._delivered()
 
-    def _is_under_way(self) -> bool:
-        return self._last is not None and not self._last.delivered.done()
+    async def _delivered(self) -> None:
+        """Wait until all that has been begun so far is delivered."""
+        if self._last is not None:
+            await asyncio.wait([self._last.delivered])
 
     async def run(self) -> None:
         """Settle and deliver, batch by batch, until cancelled."""

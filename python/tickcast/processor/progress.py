@@ -22,6 +22,7 @@ class Progress:
     def __init__(self, head: int, positions: Sequence[Position]) -> None:
         self._lock = threading.Lock()
         self._notes: deque[tuple[int, Position]] = deque((head, position) for position in positions)
+        self._passed: dict[Partition, Position] = {}
         self._lowest: dict[Partition, deque[tuple[int, int]]] = {}
 
     def note(self, sequence: int, positions: Iterable[Position]) -> None:
@@ -41,20 +42,24 @@ class Progress:
         """Forget all positions of a partition: they are of an earlier time as its owner."""
         with self._lock:
             self._notes = deque((at, position) for at, position in self._notes if position[:2] != (stream, partition))
+            self._passed.pop((stream, partition), None)
             self._lowest.pop((stream, partition), None)
 
     def until(self, sequence: int) -> list[Position]:
         """Return the newest position of each partition that the tape had by `sequence`."""
         with self._lock:
-            return _newest(position for at, position in self._notes if at <= sequence)
+            there = (position for at, position in self._notes if at <= sequence)
+            return _newest([*self._passed.values(), *there])
 
     def reached(self, sequence: int) -> list[Position]:
-        """Forget what lies at or before `sequence`; return the newest position of each partition in it."""
+        """Return the newest position of each partition that the tape had by `sequence`, each once."""
         with self._lock:
             passed = []
             while self._notes and self._notes[0][0] <= sequence:
                 passed.append(self._notes.popleft()[1])
-            return _newest(passed)
+            newest = _newest(passed)
+            self._passed.update({position[:2]: position for position in newest})
+            return newest
 
     def lowest(self, position: Position) -> int | None:
         """Return the offset from which the windows that stood at `position` can be had again; None: not known.

@@ -81,8 +81,9 @@ class Processor:
         self._undecodable, self._letters_told_s = 0, -math.inf
         self._line = Line(pipeline.judging, self._count_begun, self._append)
         self._checkpoints = self._make_checkpoints()
-        if isinstance(self._source, LogSource):
-            self._source.attach(self._writer.epoch, self._begin_partition)
+        self._log = self._source if isinstance(self._source, LogSource) else None
+        if self._log is not None:
+            self._log.attach(self._writer.epoch, self._begin_partition)
         if isinstance(self._source, SilentSource):
             pipeline.judging.earlier = self._source.earlier
         draining = asyncio.Event()
@@ -174,9 +175,9 @@ class Processor:
         A log does it itself, for the partitions that it is given.
         """
         lookback_ns = self._pipeline.declaration.lookback_ns
-        if isinstance(self._source, LogSource):
+        if self._log is not None:
             self._pipeline.judge.keep_horizons(lookback_ns)
-            await asyncio.to_thread(self._source.earlier.recall, self._writer)
+            await asyncio.to_thread(self._log.earlier.recall, self._writer)
             return 0
         ticks = await self._refill_windows()
         if lookback_ns > 0:
@@ -269,6 +270,8 @@ class Processor:
                 self._let_go()
         if positioned:
             self._progress.note(written[1], judged.last_positions)
+            if self._log is not None:
+                self._log.appended(judged.last_positions)
         unknown, valid, invalid = judged.counts
         for status, count in (("unknown", unknown), ("valid", valid), ("invalid", invalid)):
             self._board.counters[status] += count

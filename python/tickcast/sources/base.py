@@ -1,7 +1,7 @@
 """What every source promises to the processor."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -124,3 +124,6 @@ class LogSource(SilentSource, Protocol):
             begin: Called with (stream, partition, whether positions of before go on to count). Empties the windows of
                 the partition's instruments, and returns the tape's head, behind which its trades will come.
         """
+
+    def appended(self, positions: Iterable[Position]) -> None:
+        """Learn that the tape has what was handed out, up to these positions."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from tickcast.commits import CommitNote
 from tickcast.kafka import why
+from tickcast.sources.group import members
 
 __all__ = ["end_transactions_of_the_dead"]
 
@@ -39,7 +39,8 @@ def end_transactions_of_the_dead(
     writers = _writers(settings, group, partitions) - {own_id}
     if not writers:
         return
-    for writer in sorted(writers - _living(settings, group)):
+    living = {f"{group}-{name}" for name in members(settings, group).partitions}
+    for writer in sorted(writers - living):
         producer = Producer({**settings, "transactional.id": writer})
         try:
             producer.init_transactions(ANSWER_S)
@@ -57,10 +58,3 @@ def _writers(settings: Mapping[str, Any], group: str, partitions: Sequence[Topic
         looking.close()
     notes = [CommitNote.read(partition.metadata) for partition in known]
     return {note.by for note in notes if note.by is not None}
-
-
-def _living(settings: Mapping[str, Any], group: str) -> set[str]:
-    """Return the transactional ids of the group's members."""
-    admin = AdminClient(dict(settings))
-    members = admin.describe_consumer_groups([group], request_timeout=ANSWER_S)[group].result(ANSWER_S + 1).members
-    return {f"{group}-{member.group_instance_id}" for member in members}

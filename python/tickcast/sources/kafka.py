@@ -7,7 +7,7 @@ the committed position on. So a processor that takes over computes what the one 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,10 @@ class KafkaSource:
         """Learn how to have a partition begin anew; see `LogSource.attach`."""
         self.ownership.remember(epoch)
         self._begin_on_tape = begin
+
+    def appended(self, positions: Iterable[Position]) -> None:
+        """Learn which partitions the tape has something of."""
+        self.ownership.appended({position[:2] for position in positions})
 
     async def open(self, positions: Sequence[Position]) -> None:
         """Begin to connect and to join the group."""

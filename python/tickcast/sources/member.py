@@ -6,6 +6,7 @@ where each is read, and when reading has to wait.
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -17,13 +18,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tickcast import urls
 from tickcast._core import Inbox, KafkaInlet
-from tickcast.commits import CommitNote
 from tickcast.errors import SourceError
-from tickcast.kafka import Ownership, client_settings, log_topic, open_inlet, poll, why
+from tickcast.kafka import LogTopic, Ownership, client_settings, log_topic, open_inlet, poll, why
 from tickcast.sources.base import Position, SourceState
 from tickcast.sources.fencing import end_transactions_of_the_dead
+from tickcast.sources.group import members
 from tickcast.sources.places import Places
-from tickcast.sources.shelf import Shelf
 from tickcast.sources.shelves import Shelves
 
 __all__ = ["REFUSALS", "Member"]
@@ -54,6 +54,10 @@ More is fetched while fewer than 3,000 wait in all, and then 128 KiB of each par
 and 1 MiB, cost a processor a third more CPU with one tick a message (`benchmarks/results/queue_path.md`), and with its
 queue full it would pause for 1 s. Brokers many ms away want more, by the URL's own settings.
 """
+BACK_S = 1.0
+CHECK_S, MOST_TRIES = 5.0, 3
+"""How long after an assignment it is looked whether all partitions are somebody's, and how often the group is joined
+again where they aren't."""
 RETRY_S = 1.0
 LOUD = 10
 """Of so many failures in a row the first is a warning."""
@@ -103,8 +107,6 @@ class Member:
     ) -> None:
         self._url, self._options, self.name = url, options, name
         self._shelves, self._ownership, self._on_news = shelves, ownership, on_news
-        self._places = Places(url, options, reach_ns)
-        self._tape: dict[tuple[int, int], int] = {}
         self._thread: threading.Thread | None = None
         self._consumer: Consumer | None = None
         self._inlet: KafkaInlet | None = None
@@ -116,11 +118,14 @@ class Member:
         self.state = SourceState.now("reconnecting", "not connected yet")
         self.error: SourceError | None = None
         """Why it has ended."""
-        self.stream = 0
-        """Stream of the topic's positions; 0 before it is known."""
-        self._partitions = 0
+        self._places = Places(url, options, reach_ns, ownership, None if self.commits else self.transactional_id)
+        self._topic = LogTopic(0, 0)
+        self._is_paused = False
         self._is_unsure = False
         self._is_misplaced = False
+        self._is_leaving = False
+        self._is_made_again = False
+        self._check_s, self._checks, self._tries = math.inf, 0, 0
         self.lost = 0
         """Messages that were to be read when the topic had them no more."""
         self.ends: dict[int, int] = {}
@@ -139,7 +144,7 @@ class Member:
         Args:
             positions: Where the tape stands.
         """
-        self._tape = {(stream, partition): offset for stream, partition, offset, _ in positions}
+        self._places.tape = {(stream, partition): offset for stream, partition, offset, _ in positions}
         self._thread = threading.Thread(target=self._run, name="kafka-source", daemon=True)
         self._thread.start()
 
@@ -181,9 +186,9 @@ class Member:
 
     def _connect(self) -> bool:
         """Find out who the topic is, and join the group; False if closed meanwhile."""
-        while not self.stream and not self.closing.is_set():
+        while not self._topic.partitions and not self.closing.is_set():
             try:
-                self.stream, self._partitions = log_topic(self._url, self._options)
+                self._topic = log_topic(self._url, self._options)
             except (KafkaException, TimeoutError) as error:
                 self._enter("reconnecting", f"{self._shown}: {why(error)}")
                 self.closing.wait(RETRY_S)
@@ -211,11 +216,15 @@ class Member:
             },
             TAKE,
         )
+        self._is_leaving = False
         self._enter("live", f"joining group {self._url.group} at {self._shown}")
-        self._consumer.subscribe(
+        self._join(self._consumer)
+        return True
+
+    def _join(self, consumer: Consumer) -> None:
+        consumer.subscribe(
             [self._url.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
-        return True
 
     def _leave(self) -> None:
         """Commit what is saved and disconnect; the partitions stay reserved for this member until its session ends."""
@@ -233,7 +242,7 @@ class Member:
         consumer, inlet = self._consumer, self._inlet
         assert consumer is not None
         assert inlet is not None
-        paused, last_commit, last_ends, gather_s = False, time.monotonic(), 0.0, GATHER_S
+        last_commit, last_ends, gather_s = time.monotonic(), 0.0, GATHER_S
         while not self.closing.is_set():
             told = poll(consumer)
             if told is not None:
@@ -250,15 +259,29 @@ class Member:
             if time.monotonic() - last_ends >= ENDS_S:
                 last_ends = time.monotonic()
                 self._note_ends(consumer, inlet)
-                if (self._is_unsure or self._is_misplaced) and self._has_moved():
-                    return
+                self._look_around(consumer)
+            # Not before tape and sinks have what was read: the topic may no longer have it.
+            if self._is_leaving and self._shelves.are_saved:
+                return
             if not self.commits and time.monotonic() - last_commit >= GROUP_S:
                 last_commit = time.monotonic()
                 self.group_metadata = consumer.consumer_group_metadata()
             if self.commits and time.monotonic() - last_commit >= COMMIT_S:
                 last_commit = time.monotonic()
                 self._commit(consumer, wait=False)
-            paused = self._relieve(consumer, paused)
+            self._relieve(consumer)
+
+    def _look_around(self, consumer: Consumer) -> None:
+        """Look whether it is still the same topic, after errors that make it doubtful, and whether brokers are back."""
+        if self._is_unsure or self._is_misplaced:
+            if self._has_moved():
+                log.warning("%s no longer has what was to be read next: first sinks take what was read", self._shown)
+                self._is_leaving = True
+                self._pause(consumer)
+        elif self.state.state == "reconnecting":
+            self._see_whether_back(consumer)
+        elif time.monotonic() >= self._check_s and not self._is_leaving:
+            self._see_to_all(consumer)
 
     def _note_ends(self, consumer: Consumer, inlet: KafkaInlet) -> None:
         """Note where the partitions end, as the last fetch had it; asks nobody."""
@@ -273,9 +296,9 @@ class Member:
         """Look for those that wait; tried again where the brokers don't answer."""
         with contextlib.suppress(KafkaException):
             asked = [TopicPartition(self._url.topic, partition) for partition in self._shelves.partitions]
-            for known in self._places.committed(consumer, asked, self.stream):
+            for known in self._places.committed(consumer, asked, self._topic.stream):
                 if known.offset >= 0:
-                    move = partial(self._ownership.move, self.stream, known.partition, known.offset)
+                    move = partial(self._ownership.move, self._topic.stream, known.partition, known.offset)
                     self._shelves.if_there(known.partition, move)
             while self._looks:
                 self._looks.popleft().set()
@@ -285,15 +308,51 @@ class Member:
             self._enter("live", f"reading {self._shown}")
         self._shelves.put(inboxes)
 
-    def _relieve(self, consumer: Consumer, paused: bool) -> bool:
-        """Pause all partitions while too much waits, or let them go on; return whether they are paused."""
-        if self._shelves.are_full and not paused:
-            consumer.pause(consumer.assignment())
-            return True
-        if paused and self._shelves.have_room:
+    def _relieve(self, consumer: Consumer) -> None:
+        """Pause all partitions while too much waits, or let them go on."""
+        if self._shelves.are_full and not self._is_paused:
+            self._pause(consumer)
+        elif self._is_paused and self._shelves.have_room and not self._is_leaving:
             consumer.resume(consumer.assignment())
-            return False
-        return paused
+            self._is_paused = False
+
+    def _pause(self, consumer: Consumer) -> None:
+        consumer.pause(consumer.assignment())
+        self._is_paused = True
+
+    def _see_whether_back(self, consumer: Consumer) -> None:
+        """Note that brokers answer again: where no messages come, nothing else says so."""
+        with contextlib.suppress(KafkaException):
+            if consumer.list_topics(self._url.topic, timeout=BACK_S).topics[self._url.topic].error is None:
+                self._enter("live", f"reading {self._shown}")
+
+    def _see_to_all(self, consumer: Consumer) -> None:
+        """Join the group again where partitions are nobody's: they were added while its leader was away.
+
+        A static member that comes back gets what it had, and the brokers have the group share anew only when it is its
+        leader who joins again, whoever that is: each of them tries in turn.
+        """
+        self._check_s = time.monotonic() + CHECK_S
+        try:
+            topic = consumer.list_topics(self._url.topic, timeout=BACK_S).topics[self._url.topic]
+            known = members(client_settings(self._url, self._options), self._url.group)
+        except (KafkaException, TimeoutError) as error:
+            log.debug("%s: who reads what is not known: %s", self._shown, why(error))
+            return
+        if not known.is_stable or self.name not in known.partitions:
+            return
+        lacking = known.lacks(self._url.topic, len(topic.partitions))
+        if not lacking:
+            self._check_s, self._tries = math.inf, 0
+        elif self._tries >= MOST_TRIES:
+            log.warning("%s: nobody reads partitions %s: start its readers again", self._shown, sorted(lacking))
+            self._check_s = math.inf
+        elif self._checks < sorted(known.partitions).index(self.name):
+            self._checks += 1
+        else:
+            log.info("nobody reads partitions %s: joining the group again", sorted(lacking))
+            self._checks, self._tries = 0, self._tries + 1
+            self._join(consumer)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         placed = self._patiently(lambda: self._place(consumer, partitions))
@@ -302,6 +361,12 @@ class Member:
         for known in placed:
             self._inlet.divert(self._url.topic, known.partition)
         consumer.assign(placed)
+        # A pause outlives its assignment: those that come back would stand still for ever.
+        consumer.resume(placed)
+        self._is_paused = False
+        if self._is_leaving:
+            self._pause(consumer)
+        self._check_s = time.monotonic() + CHECK_S
         log.info("partitions assigned: %s", ", ".join(map(shown, placed)) or "none")
         self._enter("live", f"reading {self._shown}, partitions {self._shelves.partitions}")
         self._on_news()
@@ -313,35 +378,12 @@ class Member:
         if partitions and not self.commits:
             settings = client_settings(self._url, self._options)
             end_transactions_of_the_dead(settings, self._url.group, self.transactional_id, partitions)
-        committed = self._places.committed(consumer, partitions, self.stream)
-        shelves = {known.partition: self._make_shelf(consumer, known) for known in committed}
+        shelves = self._places.shelves(consumer, partitions, self._topic, is_made_again=self._is_made_again)
         self._shelves.add(shelves)
+        self.lost += sum(shelf.lost for shelf in shelves.values())
         if shelves:
-            self._ownership.take({(self.stream, at): shelf.saved + 1 for at, shelf in shelves.items()})
+            self._ownership.take({(self._topic.stream, at): shelf.saved + 1 for at, shelf in shelves.items()})
         return [TopicPartition(self._url.topic, at, shelf.lowest) for at, shelf in shelves.items()]
-
-    def _make_shelf(self, consumer: Consumer, known: TopicPartition) -> Shelf:
-        """Decide from where a partition is read, and from where its trades go out and are written."""
-        low, high = self._places.ends(consumer, known)
-        # Behind what the tape has, unless sinks may have passed over some of it when it was given up.
-        goes_on = self._ownership.goes_on(self.stream, known.partition)
-        on_tape = self._tape.get((self.stream, known.partition)) if goes_on else None
-        if known.offset < 0 and on_tape is None:
-            # What is there when a group first sees a topic is not new; all of a partition that it then gets is.
-            is_old = self._url.start == "new" and known.partition < self._partitions
-            begin = high if is_old else low
-            if is_old:
-                self._pin(consumer, known.partition, begin)
-            return Shelf(begin, begin, goes_on=goes_on, stream=self.stream, committed=begin)
-        # Beyond the end only where brokers have lost what they had acknowledged.
-        committed = min(max(known.offset, 0), high)
-        resume = max(committed, min(on_tape + 1, high) if on_tape is not None else 0)
-        if resume < low:
-            log.warning("%s no longer has %d messages of partition %d", self._shown, low - resume, known.partition)
-            self.lost += low - resume
-            resume = low
-        read_from = max(low, self._places.read_from(consumer, known, resume))
-        return Shelf(resume, read_from, goes_on=goes_on, stream=self.stream, committed=committed)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [known.partition for known in partitions]
@@ -352,14 +394,6 @@ class Member:
         self._let_go(consumer, numbers)
         log.info("partitions revoked: %s", ", ".join(map(str, numbers)))
 
-    def _pin(self, consumer: Consumer, partition: int, offset: int) -> None:
-        """Commit where a partition's new messages begin, before any of them has come: it may end before that."""
-        note = CommitNote(offset, None if self.commits else self.transactional_id, self.stream).text()
-        try:
-            consumer.commit(offsets=[TopicPartition(self._url.topic, partition, offset, note)], asynchronous=False)
-        except KafkaException as error:
-            log.info("%s, partition %d: where it begins is not committed yet: %s", self._shown, partition, why(error))
-
     def _learn_topic(self) -> bool:
         """Ask which topic it is; return whether it is another one than before.
 
@@ -367,11 +401,11 @@ class Member:
             KafkaException: The brokers don't answer.
             TimeoutError: Likewise.
         """
-        topic = log_topic(self._url, self._options)
-        if topic.stream == self.stream:
+        before, self._topic = self._topic, log_topic(self._url, self._options)
+        if self._topic.stream == before.stream:
             return False
         log.warning("%s has been made again: it is read from its beginning", self._shown)
-        self.stream, self._partitions = topic.stream, 0
+        self._is_made_again = True
         return True
 
     def _has_moved(self) -> bool:
@@ -382,6 +416,7 @@ class Member:
             self._enter("reconnecting", f"{self._shown}: {why(error)}")
             return False
         self._is_unsure = self._is_misplaced = False
+        self._enter("live", f"reading {self._shown}")
         return moved
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -393,7 +428,7 @@ class Member:
         self._shelves.remove(partitions)
         if not self.closing.is_set():  # else they are ours again at the next start, or another's by their commits
             for partition in partitions:
-                self._ownership.drop(self.stream, partition)
+                self._ownership.drop(self._topic.stream, partition)
         with contextlib.suppress(KafkaException):
             consumer.unassign()
 

@@ -10,7 +10,11 @@ __all__ = ["Shelf"]
 class Shelf:
     """Messages of one partition that wait to be decoded, and how far the partition has come."""
 
-    def __init__(self, resume: int, lowest: int, *, goes_on: bool, stream: int = 0, committed: int = 0) -> None:
+    def __init__(
+        self, resume: int, lowest: int, *, goes_on: bool, stream: int = 0, committed: int = 0, lost: int = 0
+    ) -> None:
+        self.lost = lost
+        """Messages that were to be read when the topic had them no more."""
         self.stream = stream
         """Stream of its positions."""
         self.goes_on = goes_on

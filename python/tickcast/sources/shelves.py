@@ -146,6 +146,12 @@ class Shelves:
             shelf.wanted = (offset + 1, note.text())
             self._lock.notify_all()
 
+    @property
+    def are_saved(self) -> bool:
+        """Whether nothing waits, and tape and sinks have what was handed out."""
+        with self._lock:
+            return not self._messages and all(shelf.saved >= shelf.taken for shelf in self._shelves.values())
+
     def wait_saved(self, partitions: list[int], timeout_s: float, stopped: threading.Event) -> bool:
         """Wait until tape and sinks have what was handed out of partitions, or until stopped; False if they don't."""
 
