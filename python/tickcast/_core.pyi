@@ -450,6 +450,8 @@ class TapeWriter:
             judge: Whose codes the instruments have.
             lookback_ns: How far back from the newest tick, ns.
         """
+    def first_positions(self) -> list[_Position]:
+        """Return the first position (stream, partition, offset, index) of each source partition that the tape holds."""
     def refill(self, judge: Judge) -> int:
         """Refill the judge's windows with what the tape holds; return how many ticks that were."""
     def restore(self, judge: Judge, path: Path) -> tuple[int, int, int, int | None] | None:
@@ -1006,6 +1008,8 @@ class JetStreamSource:
         trades: The messages hold judged trades, for `poll_trades`.
         since_ns: Where no position is known, start with the first message that was stored at this time or later, ns
             since the Unix epoch; goes before ``start``.
+        at_hand: Of whoever fills windows: the first position of each stream that there still is to fill them with, and
+            how far back ticks are needed, ns. See `begins_anew`.
 
     Raises:
         ConfigError: A value is not allowed; names it.
@@ -1034,6 +1038,7 @@ class JetStreamSource:
         name: str | None = None,
         trades: bool = False,
         since_ns: int | None = None,
+        at_hand: tuple[list[_Position], int] | None = None,
     ) -> JetStreamSource: ...
     def fileno(self) -> int:
         """Return a descriptor that is readable while there is something to poll or a change of state to look at."""
@@ -1067,6 +1072,12 @@ class JetStreamSource:
         """Stream id, first sequence, and why there; None: not yet.
 
         ``position``, ``durable``, ``all``, ``new`` or ``since``.
+        """
+    @property
+    def begins_anew(self) -> bool:
+        """Whether all that windows hold is read again, silently, although a position was given.
+
+        So it is where what is ``at_hand`` does not reach as far back; False also until the stream is found.
         """
     @property
     def waiting(self) -> int | None:

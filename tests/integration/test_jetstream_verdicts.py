@@ -10,8 +10,9 @@ from nats.js.api import StreamConfig
 
 from fixtures.nats import NatsServer
 from fixtures.processes import Program, Programs, wait_until
-from fixtures.ticks import as_proto
+from fixtures.ticks import as_proto, make_ticks
 from fixtures.verdicts import RULES, TICKS, check_vwaps, rules_asked, trades_in
+from tickcast._core import TapeReader
 
 CUT = 2000
 
@@ -40,11 +41,21 @@ class Desk:
             await asyncio.gather(*(context.publish("ticks", as_proto(tick)) for tick in some))
         await client.close()
 
-    def start(self, rules: str, output: str, *, name: str = "one", form: str = "json") -> Program:
-        source = f"jetstream://{self._address}/ticks?durable=desk"
+    def start(
+        self,
+        rules: str,
+        output: str,
+        *,
+        name: str = "one",
+        form: str = "json",
+        durable: bool = True,
+        tape: str = "64MiB",
+    ) -> Program:
+        source = f"jetstream://{self._address}/ticks{'?durable=desk' if durable else ''}"
         sinks = ("--sink", f"jetstream://{self._address}/{output}?format={form}")
         sinks += ("--sink", f"jsonl:{self._folder}/{name}.jsonl")
-        settings = ("--set", "tape.bytes=64MiB", "--set", "grpc.port=0", "--set", "log_level=info")
+        settings = ("--set", f"tape.bytes={tape}", "--set", "tape.max_instruments=64")
+        settings += ("--set", "grpc.port=0", "--set", "log_level=info")
         flags = ("--source", source, *sinks, "--rules", rules, "--run-dir", str(self.run_dir(name)), *settings)
         return self._programs.tickcast("process", *flags, cwd=self._folder)
 
@@ -113,6 +124,27 @@ async def test_a_processor_that_comes_back_with_an_old_tape_learns_what_another_
     trades = [*desk.trades("one"), *desk.trades("two")]
     assert len({trade["tradeId"] for trade in trades}) == len(trades) == 2500
     check_vwaps(trades)
+
+
+@pytest.mark.parametrize("durable", [True, False], ids=["durable", "by-time"])
+async def test_a_tape_that_is_shorter_than_the_windows_is_no_loss_to_them(desk: Desk, durable: bool) -> None:
+    ticks = make_ticks(40_000)
+    cut = len(ticks) - 2000
+    await desk.prepare("out", "undisturbed")
+    await desk.publish(ticks[:cut])
+    program = desk.start("desk:odd", "out", durable=durable, tape="3MiB")
+    await desk.until(cut)
+    assert program.end() == 0, program.errors
+    tape = TapeReader.open(desk.run_dir())
+    assert tape.head - tape.oldest < cut * 2 // 9, "20 of the 90 minutes are more"
+    await desk.publish(ticks[cut:])
+    program = desk.start("desk:odd", "out", durable=durable, tape="3MiB")
+    trades = await desk.until(len(ticks))
+    assert program.end() == 0, program.errors
+    assert any("filled from the log" in line for line in program.errors), program.errors
+    program = desk.start("desk:odd", "undisturbed", durable=False, name="two")
+    assert trades == await desk.until(len(ticks), "two")
+    assert program.end() == 0
 
 
 async def test_what_is_not_in_the_stream_of_trades_is_judged_again(desk: Desk) -> None:

@@ -38,7 +38,7 @@ mod thread;
 
 pub use batch::Batch;
 pub use error::{Error, Result};
-pub use jetstream::{JetStreamConfig, JetStreamSource, NewStream, Start, Started, StartedFrom};
+pub use jetstream::{AtHand, JetStreamConfig, JetStreamSource, NewStream, Start, Started, StartedFrom};
 pub use link::Servers;
 pub use nats::{NatsConfig, NatsSource};
 pub use publisher::{Outgoing, Published, Publisher, PublisherConfig};

@@ -17,7 +17,7 @@ use tickcast_core::Position;
 use tickcast_core::decode::{Format, Options};
 use tickcast_core::tape::Arrived;
 use tickcast_nats::{
-    Error, Health, JetStreamConfig, Meters, NatsConfig, NewStream, Outgoing, PublisherConfig, Servers, Start,
+    AtHand, Error, Health, JetStreamConfig, Meters, NatsConfig, NewStream, Outgoing, PublisherConfig, Servers, Start,
 };
 
 /// Signals are looked for this often while waiting.
@@ -130,7 +130,7 @@ impl JetStreamSource {
     #[pyo3(signature = (servers, subject, *, stream=None, durable=None, start="all", positions=Vec::new(),
         create=false, max_bytes=None, max_age=None, format=None, volume_scale=1, instrument_scales=None,
         max_rows=4096, window=2048, credentials=None, root_certificates=None, name=None, trades=false,
-        since_ns=None))]
+        since_ns=None, at_hand=None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
     fn new(
         servers: Urls,
@@ -152,8 +152,12 @@ impl JetStreamSource {
         name: Option<String>,
         trades: bool,
         since_ns: Option<i64>,
+        at_hand: Option<(Vec<PositionTuple>, i64)>,
     ) -> PyResult<Self> {
-        let positions = positions.into_iter();
+        let to_positions = |tuples: Vec<PositionTuple>| {
+            let each = |(stream, partition, offset, index)| Position { stream, partition, offset, index };
+            tuples.into_iter().map(each).collect()
+        };
         let config = JetStreamConfig {
             servers: to_servers(servers, credentials, root_certificates, name),
             subject,
@@ -165,9 +169,8 @@ impl JetStreamSource {
                 (None, "new") => Start::New,
                 (None, other) => return Err(wrong("start", other, "all or new")),
             },
-            positions: positions
-                .map(|(stream, partition, offset, index)| Position { stream, partition, offset, index })
-                .collect(),
+            positions: to_positions(positions),
+            at_hand: at_hand.map(|(oldest, reach_ns)| AtHand { oldest: to_positions(oldest), reach_ns }),
             create: to_new_stream(create, max_bytes, max_age)?,
             format: to_format(format)?,
             options: to_options(volume_scale, instrument_scales)?,
@@ -223,6 +226,11 @@ impl JetStreamSource {
     #[getter]
     fn started(&self) -> Option<(u32, u64, &'static str)> {
         self.0.started().map(|started| (started.stream, started.sequence, started.from.name()))
+    }
+
+    #[getter]
+    fn begins_anew(&self) -> bool {
+        self.0.begins_anew()
     }
 
     #[getter]

@@ -10,6 +10,7 @@ use crate::topic::{PyRepeats, TopicTrades};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -209,6 +210,18 @@ impl PyTapeWriter {
         })
     }
 
+    /// Returns the first position of each source partition that the tape still holds.
+    fn first_positions(&self, py: Python<'_>) -> PyResult<Vec<PositionTuple>> {
+        py.detach(|| {
+            let mut first = BTreeMap::new();
+            each_record(&self.reader()?, |_, r| {
+                let Position { stream, partition, offset, index } = r.id().position();
+                first.entry((stream, partition)).or_insert((stream, partition, offset, index));
+            });
+            Ok(first.into_values().collect())
+        })
+    }
+
     /// Refills the judge's windows with what the tape still holds; returns how many ticks that were.
     fn refill(&self, py: Python<'_>, judge: &PyJudge) -> PyResult<u64> {
         py.detach(|| Ok(refill(&self.reader()?, &mut *lock(&judge.0)?, None)))
@@ -283,6 +296,15 @@ fn look_back(reader: &TapeReader, judge: &mut Judge, lookback_ns: i64) -> Pendin
 
 /// Calls `f` with each trade on the tape that passed the screen, and its instrument id.
 fn each_screened(reader: &TapeReader, mut f: impl FnMut(&str, &Record<'_>)) {
+    each_record(reader, |id, r| {
+        if let Some(id) = id.filter(|_| r.flags() & flags::SCREENED != 0) {
+            f(id, r);
+        }
+    });
+}
+
+/// Calls `f` with each trade on the tape, and its instrument id where it has one.
+fn each_record(reader: &TapeReader, mut f: impl FnMut(Option<&str>, &Record<'_>)) {
     let instruments = reader.instruments(0);
     let mut run = Run::default();
     let mut from = reader.oldest();
@@ -291,11 +313,9 @@ fn each_screened(reader: &TapeReader, mut f: impl FnMut(&str, &Record<'_>)) {
             Read::Overrun { oldest } => oldest,
             Read::Hole { to } => to + 1,
             Read::Done { to } => {
-                for r in run.iter().filter(|r| r.flags() & flags::SCREENED != 0) {
+                for r in run.iter() {
                     let listed = instruments.get(r.instrument() as usize).map(String::as_str);
-                    if let Some(id) = r.instrument_text().or(listed) {
-                        f(id, &r);
-                    }
+                    f(r.instrument_text().or(listed), &r);
                 }
                 to + 1
             }

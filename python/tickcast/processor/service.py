@@ -26,7 +26,7 @@ from tickcast.rpc.server import RpcServer
 from tickcast.rpc.services import make_services
 from tickcast.rundir import RunDir
 from tickcast.sinks import Sink, open_sink
-from tickcast.sources import LaggingSource, LogSource, SilentSource, Source, open_source
+from tickcast.sources import LaggingSource, LogSource, RereadSource, SilentSource, Source, open_source
 from tickcast.sources.replay import END_OFFSET, ReplaySource
 from tickcast.urls import mask
 
@@ -180,11 +180,30 @@ class Processor:
             await asyncio.to_thread(self._log.earlier.recall, self._writer)
             return 0
         ticks = await self._refill_windows()
+        if isinstance(self._source, RereadSource):
+            await asyncio.to_thread(self._source.earlier.recall, self._writer)
+            first = await asyncio.to_thread(self._writer.first_positions)
+            self._source.attach_tape(first, self._begin_stream)
+        else:
+            await self._look_back()
+        return ticks
+
+    async def _look_back(self) -> None:
+        """Show the rules again what they remember of the tape."""
+        lookback_ns = self._pipeline.declaration.lookback_ns
         if lookback_ns > 0:
             seen = await asyncio.to_thread(self._writer.look_back, self._pipeline.judge, lookback_ns)
             if len(seen):  # they are on the tape: what is said of them now does not count
                 await self._pipeline.judging.submit(seen)
-        return ticks
+
+    async def _begin_stream(self, stream: int, partition: int, anew: bool) -> None:
+        """Have a stream go on with what the tape has filled the windows with, or have them filled anew."""
+        if anew:
+            log.info("the tape holds less than the windows: they are filled from the log")
+            await self._line.forget(stream, partition)
+            self._progress.forget(stream, partition)  # what the windows needed when they held less
+        else:
+            await self._look_back()
 
     async def _refill_windows(self) -> int:
         if self._checkpoints is not None:

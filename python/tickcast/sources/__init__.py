@@ -4,7 +4,16 @@ from tickcast import urls
 from tickcast.config import Config
 from tickcast.errors import ConfigError
 from tickcast.rundir import RunDir
-from tickcast.sources.base import Lag, LaggingSource, LogSource, Position, SilentSource, Source, SourceState
+from tickcast.sources.base import (
+    Lag,
+    LaggingSource,
+    LogSource,
+    Position,
+    RereadSource,
+    SilentSource,
+    Source,
+    SourceState,
+)
 from tickcast.sources.idle import IdleSource
 from tickcast.sources.jetstream import StreamSource
 from tickcast.sources.nats import SubjectSource
@@ -16,6 +25,7 @@ __all__ = [
     "LaggingSource",
     "LogSource",
     "Position",
+    "RereadSource",
     "SilentSource",
     "Source",
     "SourceState",
@@ -45,7 +55,8 @@ def open_source(config: Config, lookback_ns: int = 0) -> Source:
         case urls.Nats():
             return SubjectSource(url, *scales(config, url.volume_scale))
         case urls.JetStream():
-            return StreamSource(url, validated_stream(config, url), *scales(config, url.volume_scale))
+            reach_ns = max(config.window.hold_ns, lookback_ns)
+            return StreamSource(url, reach_ns, validated_stream(config, url), *scales(config, url.volume_scale))
         case urls.Grpc():
             raise ConfigError(f"source: {urls.mask(config.source)} gives trades that are judged already, not ticks")
         case urls.Kafka():

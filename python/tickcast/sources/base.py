@@ -15,6 +15,7 @@ __all__ = [
     "LaggingSource",
     "LogSource",
     "Position",
+    "RereadSource",
     "SilentSource",
     "Source",
     "SourceState",
@@ -110,6 +111,19 @@ class SilentSource(Source, Protocol):
 
     earlier: EarlierVerdicts
     """What those ticks were judged: by the tape, and by what has the judged trades."""
+
+
+@runtime_checkable
+class RereadSource(SilentSource, Protocol):
+    """A source that reads again what the windows hold where the tape does not reach as far back as they do."""
+
+    def attach_tape(self, first: Sequence[Position], begin: Callable[[int, int, bool], Awaitable[None]]) -> None:
+        """Learn what the windows were filled with, and whom to tell whether that is enough.
+
+        Args:
+            first: First position of each stream and partition that the tape still has.
+            begin: Called with (stream, partition, whether all of the windows is read again), before the first batch.
+        """
 
 
 @runtime_checkable

@@ -1,15 +1,15 @@
 """``jetstream://``: a stream read on from the tape's position, or from one that was saved for another processor.
 
-Where that one has been further, the stream is read from behind the tape, or without a tape from the lowest message
-that a window held: silently up to the saved position. What those ticks were judged is taken from the stream of judged
-trades.
+Where that one has been further, the stream is read from behind the tape, silently up to the saved position. Without a
+tape, and where the tape does not reach as far back as the windows do, it is read from the lowest message that a window
+held. What those ticks were judged is taken from the tape, and from the stream of judged trades.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from tickcast import urls
 from tickcast._core import Batch, EarlierVerdicts, JetStreamSource
@@ -32,6 +32,7 @@ class StreamSource(BrokerSource[JetStreamSource]):
 
     Args:
         url: The stream.
+        reach_ns: How far back windows and rules need ticks, ns.
         validated: Where its judged trades go; None: nowhere that they could be read again.
         volume_scale: Volumes are multiplied by this power of ten.
         scales: Scales of single instruments.
@@ -40,14 +41,25 @@ class StreamSource(BrokerSource[JetStreamSource]):
     positioned = True
 
     def __init__(
-        self, url: urls.JetStream, validated: urls.JetStreamSink | None, volume_scale: int, scales: dict[str, int]
+        self,
+        url: urls.JetStream,
+        reach_ns: int,
+        validated: urls.JetStreamSink | None,
+        volume_scale: int,
+        scales: dict[str, int],
     ) -> None:
         super().__init__()
-        self._url, self._validated = url, validated
+        self._url, self._reach_ns, self._validated = url, reach_ns, validated
         self._volume_scale, self._scales = volume_scale, scales
         self.earlier = EarlierVerdicts()
-        self._has_looked = self._has_begun = False
+        self._has_come = self._has_looked = self._has_begun = False
         self._closing = threading.Event()
+        self._first: list[Position] = []
+        self._begin: Callable[[int, int, bool], Awaitable[None]] | None = None
+
+    def attach_tape(self, first: Sequence[Position], begin: Callable[[int, int, bool], Awaitable[None]]) -> None:
+        """Learn what the windows were filled with, and whom to tell; see `RereadSource.attach_tape`."""
+        self._first, self._begin = list(first), begin
 
     def _connect(self, positions: Sequence[Position]) -> JetStreamSource:
         url = self._url
@@ -60,6 +72,7 @@ class StreamSource(BrokerSource[JetStreamSource]):
             format=url.format,
             volume_scale=self._volume_scale,
             instrument_scales=self._scales,
+            at_hand=(self._first, self._reach_ns),
         )
 
     async def next(self, max_rows: int) -> Batch | None:
@@ -72,6 +85,10 @@ class StreamSource(BrokerSource[JetStreamSource]):
         if batch is None or self._has_begun:
             return batch
         stream = batch.last_positions[0][0]
+        if not self._has_come:
+            self._has_come = True
+            if self._begin is not None:
+                await self._begin(stream, PARTITION, self._opened.begins_anew)
         if not batch.silent:
             self._has_begun = True
             self.earlier.forget(stream, PARTITION)

@@ -118,6 +118,18 @@ struct Delivered {
     stream_seq: u64,
 }
 
+/// A message of the stream, asked for by its sequence.
+#[derive(Deserialize)]
+struct Stored {
+    message: StoredMessage,
+}
+
+#[derive(Deserialize)]
+struct StoredMessage {
+    /// RFC 3339.
+    time: String,
+}
+
 async fn call<T: DeserializeOwned>(client: &Client, what: &str, body: &impl Serialize) -> Result<T, Fault> {
     let unavailable = |why: String| Fault::Unavailable(format!("JetStream {what}: {why}"));
     let body = serde_json::to_vec(body).map_err(|error| unavailable(error.to_string()))?;
@@ -171,6 +183,14 @@ pub(crate) async fn create_consumer(
     let from = serde_json::json!({ "deliver_policy": "by_start_sequence", "opt_start_seq": start });
     let (name, info) = consumer(client, stream, filter, from).await?;
     Ok((name, info.num_pending))
+}
+
+/// Returns when a message was stored, ns since the Unix epoch; `None`: the stream no longer has it, or accounts like ours
+/// may not ask.
+pub(crate) async fn stored_ns(client: &Client, stream: &str, sequence: u64) -> Option<i64> {
+    let (what, body) = (format!("STREAM.MSG.GET.{stream}"), serde_json::json!({ "seq": sequence }));
+    let Stored { message: StoredMessage { time } } = call(client, &what, &body).await.ok()?;
+    i64::try_from(OffsetDateTime::parse(&time, &Rfc3339).ok()?.unix_timestamp_nanos()).ok()
 }
 
 /// Returns the sequence of the first message that was stored at this time or later; the next one to come if none was.

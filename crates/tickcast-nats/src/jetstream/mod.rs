@@ -49,6 +49,8 @@ pub struct JetStreamConfig {
     pub start: Start,
     /// Positions that were read last; those of other streams are ignored.
     pub positions: Vec<Position>,
+    /// What is still at hand of what lies before them, to fill windows with; `None`: nobody fills any.
+    pub at_hand: Option<AtHand>,
     /// Create the stream with these limits if it is absent; `None`: that is an error.
     pub create: Option<NewStream>,
     /// Format of messages that don't name theirs; `None`: detect.
@@ -61,6 +63,15 @@ pub struct JetStreamConfig {
     pub max_rows: usize,
     /// Messages that are asked for at a time; at least 1.
     pub window: usize,
+}
+
+/// What a processor that comes back has to fill its windows with, and what it needs.
+#[derive(Debug, Clone, Default)]
+pub struct AtHand {
+    /// First position of each stream that the tape still has.
+    pub oldest: Vec<Position>,
+    /// How far back windows and rules need ticks, ns.
+    pub reach_ns: i64,
 }
 
 /// An ordered reader of a JetStream stream.
@@ -83,6 +94,8 @@ pub(crate) struct Loaded {
     saved: Option<(u64, u16)>,
     /// From where the windows can be had again that stood where it began to read; `None`: not known.
     lowest: Option<u64>,
+    /// It begins before a given position: what is at hand does not reach as far back as the windows.
+    anew: bool,
     /// Id of the stream that is read now.
     stream: u32,
     /// How many messages waited where it began to read.
@@ -153,6 +166,12 @@ impl JetStreamSource {
     /// Where it started; `None` until it has found its stream.
     pub fn started(&self) -> Option<Started> {
         lock(&self.loaded).started
+    }
+
+    /// Whether it begins so far before the given position that all of the windows is read again, as what is at hand does
+    /// not reach as far back; false also until it has found its stream.
+    pub fn begins_anew(&self) -> bool {
+        lock(&self.loaded).anew
     }
 
     /// How many messages waited where it began to read, those that only fill windows among them; `None` until it has.

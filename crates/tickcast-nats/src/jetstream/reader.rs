@@ -2,7 +2,7 @@
 
 use super::api::{self, Delivery, Fault, Pull, StreamInfo, nanoseconds};
 use super::durable::Durable;
-use super::resume::{Place, Start, StartedFrom, Tracker, Verdict, place, stream_id};
+use super::resume::{Filling, Place, Start, StartedFrom, Tracker, Verdict, first, furthest, place, stream_id};
 use super::{JetStreamConfig, Loaded, find_stream, refusal};
 use crate::batch::{Gather, ready};
 use crate::handover::Handover;
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const EXPIRES: Duration = Duration::from_secs(30);
 /// How often the stream's oldest sequence is asked for where its holes don't tell what was lost.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How many reaches before the given position windows are read again where nothing says what they need.
+const REACHES_BACK: i64 = 2;
 /// Most bytes asked for at a time, unless one message may be larger.
 const PULL_BYTES: u64 = 16 << 20;
 
@@ -187,7 +189,7 @@ impl Reader {
                 course.silent_through = 0;
                 course.tracker.restart(info.state.first_seq.max(1));
                 let mut loaded = lock(&self.loaded);
-                *loaded = Loaded { stream, saved: None, lowest: None, ..*loaded };
+                *loaded = Loaded { stream, saved: None, lowest: None, anew: false, ..*loaded };
             }
             None => {
                 let saved = match &self.durable {
@@ -196,14 +198,40 @@ impl Reader {
                 };
                 let fresh = self.fresh(client, info).await?;
                 let known = saved.map(|saved| (saved.sequence, saved.lowest));
-                let Place { started, begin, lowest } = place(info, &self.config.positions, known, fresh);
+                let filling = match known {
+                    Some((_, Some(_))) => self.filling(stream, None),
+                    _ => self.filling(stream, self.needed_by_time(client, info, stream).await?),
+                };
+                let Place { started, begin, lowest, anew } = place(info, &self.config.positions, known, fresh, filling);
                 let silent_through = started.sequence - 1;
                 self.course = Some(Course { stream, tracker: Tracker::new(begin, whole), silent_through });
                 let saved = saved.map(|saved| (saved.sequence, saved.index));
-                *lock(&self.loaded) = Loaded { started: Some(started), saved, lowest, stream, waiting: None };
+                *lock(&self.loaded) = Loaded { started: Some(started), saved, lowest, anew, stream, waiting: None };
             }
         }
         Ok(())
+    }
+
+    fn filling(&self, stream: u32, by_time: Option<u64>) -> Filling {
+        // Who fills no windows needs nothing of what lies before the position.
+        let at_hand = self.config.at_hand.as_ref().map_or(Some(0), |at_hand| first(&at_hand.oldest, stream));
+        Filling { at_hand, by_time }
+    }
+
+    /// Returns the first message that windows may need at the given position, by the time at which it was stored.
+    async fn needed_by_time(
+        &self,
+        client: &async_nats::Client,
+        info: &StreamInfo,
+        stream: u32,
+    ) -> Result<Option<u64>, End> {
+        let (Some(at_hand), Some(given)) = (&self.config.at_hand, furthest(&self.config.positions, stream)) else {
+            return Ok(None);
+        };
+        let name = &info.config.name;
+        let Some(stored_ns) = api::stored_ns(client, name, given).await else { return Ok(None) };
+        let since_ns = stored_ns.saturating_sub(at_hand.reach_ns.saturating_mul(REACHES_BACK)).max(0);
+        api::first_since(client, name, since_ns).await.map(Some).map_err(|fault| self.end(fault))
     }
 
     /// Returns where to start where no position is known.

@@ -69,38 +69,69 @@ pub(crate) struct Place {
     pub(crate) begin: u64,
     /// From where the windows can be had again that stand where it begins; `None`: not known.
     pub(crate) lowest: Option<u64>,
+    /// All of the windows is read again, although a position was given.
+    pub(crate) anew: bool,
+}
+
+/// Where the messages of a stream lie with which windows can be filled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Filling {
+    /// First sequence that is still at hand; `None`: nothing is.
+    pub(crate) at_hand: Option<u64>,
+    /// First sequence of those that windows may need, by the time at which it was stored; `None`: not known.
+    pub(crate) by_time: Option<u64>,
+}
+
+/// Returns the furthest of the positions that are of this stream.
+pub(crate) fn furthest(positions: &[Position], stream: u32) -> Option<u64> {
+    of(positions, stream).max()
+}
+
+/// Returns the first of the positions that are of this stream.
+pub(crate) fn first(positions: &[Position], stream: u32) -> Option<u64> {
+    of(positions, stream).min()
+}
+
+fn of(positions: &[Position], stream: u32) -> impl Iterator<Item = u64> {
+    positions.iter().filter(move |p| p.stream == stream && p.partition == 0).map(|p| p.offset)
 }
 
 /// Decides where to start: behind the furthest of the positions that are of this stream, else at `fresh`.
 ///
 /// Where the saved position is the furthest, another processor has judged what lies behind the given one: the windows
-/// are filled with it, and if none is given, with all that they held at the saved one.
+/// are filled with it. They are filled with all that they hold where no position is given, or where what is at hand of
+/// what lies before it does not reach as far back.
 pub(crate) fn place(
     info: &StreamInfo,
     positions: &[Position],
     saved: Option<(u64, Option<u64>)>,
     fresh: (u64, StartedFrom),
+    filling: Filling,
 ) -> Place {
     let stream = stream_id(&info.config.name, &info.created);
-    let given = positions.iter().filter(|p| p.stream == stream && p.partition == 0).map(|p| p.offset).max();
     let at = |sequence, from| Started { stream, sequence, from };
-    match (given, saved) {
+    let lowest = saved.and_then(|(_, lowest)| lowest).or(filling.by_time);
+    let (started, given) = match (furthest(positions, stream), saved) {
         (Some(given), saved) if saved.is_none_or(|(saved, _)| saved <= given) => {
-            let lowest = saved.and_then(|(_, lowest)| lowest);
-            Place { started: at(given + 1, StartedFrom::Position), begin: given + 1, lowest }
+            (at(given + 1, StartedFrom::Position), Some(given))
         }
-        (given, Some((saved, lowest))) => {
-            let started = at(saved + 1, StartedFrom::Durable);
-            let begin = given.map(|given| given + 1).or(lowest).unwrap_or(started.sequence);
-            // What the limits have removed of it was judged: it is not lost.
-            let begin = begin.max(info.state.first_seq).clamp(1, started.sequence);
-            Place { started, begin, lowest }
-        }
+        (given, Some((saved, _))) => (at(saved + 1, StartedFrom::Durable), given),
         (_, None) => {
             let (sequence, from) = fresh;
-            Place { started: at(sequence, from), begin: sequence, lowest: Some(sequence) }
+            let started = at(sequence, from);
+            return Place { started, begin: sequence, lowest: Some(sequence), anew: false };
         }
+    };
+    // What the limits have removed before the start was judged: it is not lost.
+    let there = |sequence: u64| sequence.max(info.state.first_seq).clamp(1, started.sequence);
+    let behind = given.map_or(started.sequence, |given| given + 1);
+    let needed = there(lowest.unwrap_or(behind).min(behind));
+    if given.is_some() && (needed >= behind || filling.at_hand.is_some_and(|first| first <= needed)) {
+        // Behind the given position each message that is gone is a loss, unless it was judged elsewhere.
+        let begin = if started.from == StartedFrom::Position { behind } else { there(behind) };
+        return Place { started, begin, lowest, anew: false };
     }
+    Place { started, begin: needed, lowest, anew: given.is_some() }
 }
 
 /// What to do with a delivery.
@@ -222,7 +253,7 @@ mod tests {
     fn the_furthest_position_of_the_same_stream_decides() {
         let of = |positions: &[Position], saved: Option<u64>| {
             let Started { sequence, from, .. } =
-                place(&info(5, 90), positions, saved.map(|s| (s, None)), FRESH).started;
+                place(&info(5, 90), positions, saved.map(|s| (s, None)), FRESH, Filling::default()).started;
             (sequence, from)
         };
         let other = position(STREAM ^ 1, 80);
@@ -237,7 +268,8 @@ mod tests {
     fn windows_are_filled_up_to_where_the_saved_position_goes_on() {
         let of = |given: &[u64], saved, lowest| {
             let positions: Vec<_> = given.iter().map(|&offset| position(STREAM, offset)).collect();
-            let Place { begin, lowest, .. } = place(&info(5, 90), &positions, Some((saved, lowest)), FRESH);
+            let all = Filling { at_hand: Some(1), by_time: None };
+            let Place { begin, lowest, .. } = place(&info(5, 90), &positions, Some((saved, lowest)), FRESH, all);
             (begin, lowest)
         };
         assert_eq!(of(&[], 20, Some(8)), (8, Some(8)), "all that they held");
@@ -246,7 +278,27 @@ mod tests {
         assert_eq!(of(&[20], 20, Some(8)), (21, Some(8)), "nothing: it is all on the tape");
         assert_eq!(of(&[], 20, None), (21, None), "not known from where");
         assert_eq!(of(&[], 20, Some(2)), (5, Some(2)), "what is there of it");
-        assert_eq!(place(&info(5, 90), &[], None, FRESH).lowest, Some(5), "they begin there");
+        assert_eq!(place(&info(5, 90), &[], None, FRESH, Filling::default()).lowest, Some(5), "they begin there");
+    }
+
+    #[test]
+    fn windows_are_read_again_where_what_is_at_hand_does_not_reach_as_far_back() {
+        let of = |saved: Option<(u64, u64)>, at_hand, by_time| {
+            let saved = saved.map(|(saved, lowest)| (saved, Some(lowest)));
+            let place = place(&info(5, 90), &[position(STREAM, 40)], saved, FRESH, Filling { at_hand, by_time });
+            (place.begin, place.started.sequence, place.anew)
+        };
+        assert_eq!(of(Some((38, 20)), Some(20), None), (41, 41, false), "it reaches");
+        assert_eq!(of(Some((38, 20)), Some(21), None), (20, 41, true), "it does not");
+        assert_eq!(of(Some((38, 20)), None, None), (20, 41, true), "nothing is at hand");
+        assert_eq!(of(Some((38, 2)), Some(5), None), (41, 41, false), "it has all that the stream has");
+        assert_eq!(of(Some((38, 2)), Some(6), None), (5, 41, true), "the stream has more");
+        assert_eq!(of(Some((60, 20)), Some(21), None), (20, 61, true), "and another went on meanwhile");
+        assert_eq!(of(Some((60, 20)), Some(20), None), (41, 61, false));
+        assert_eq!(of(Some((60, 50)), Some(30), None), (41, 61, false), "windows need nothing before the position");
+        assert_eq!(of(None, Some(30), Some(12)), (12, 41, true), "by the time it was stored");
+        assert_eq!(of(None, Some(11), Some(12)), (41, 41, false));
+        assert_eq!(of(None, Some(30), None), (41, 41, false), "nothing says from where");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::common::{PATIENCE, Server, eventually, offer, outgoing, publish, pull
 use std::time::Duration;
 use tickcast_core::decode::Options;
 use tickcast_core::{Position, position::Origin};
-use tickcast_nats::{Error, JetStreamConfig, JetStreamSource, NewStream, Start, StartedFrom, State};
+use tickcast_nats::{AtHand, Error, JetStreamConfig, JetStreamSource, NewStream, Start, StartedFrom, State};
 
 fn config(server: &Server, subject: &str) -> JetStreamConfig {
     JetStreamConfig {
@@ -14,6 +14,7 @@ fn config(server: &Server, subject: &str) -> JetStreamConfig {
         durable: None,
         start: Start::All,
         positions: Vec::new(),
+        at_hand: None,
         create: None,
         format: None,
         trades: false,
@@ -131,6 +132,28 @@ fn a_source_reads_on_behind_its_position() {
     assert_eq!(read(&second, 60), numbered(41..=100));
     let started = second.started().expect("started");
     assert_eq!((started.stream, started.sequence, started.from), (stream, 41, StartedFrom::Position));
+}
+
+#[test]
+fn windows_are_read_again_where_what_is_at_hand_is_too_little_for_them() {
+    let Some(server) = Server::start() else { return };
+    server.stream("TICKS", "\"ticks\"", "");
+    publish(&server.publisher("ticks", true), 1..101);
+    let first = open(config(&server, "ticks"));
+    read(&first, 100);
+    let stream = first.started().expect("started").stream;
+    first.close();
+    let position = |offset| Position { stream, partition: 0, offset, index: 0 };
+    for (oldest, begin) in [(vec![position(30)], 1), (vec![position(1)], 41), (Vec::new(), 1)] {
+        let at_hand = Some(AtHand { oldest, reach_ns: 3_600_000_000_000 });
+        let positions = vec![position(40)];
+        let source = open(JetStreamConfig { positions, at_hand, ..config(&server, "ticks") });
+        let (silent, others) = read_apart(&source, 101 - begin as usize);
+        assert_eq!(silent, Vec::from_iter(begin..=40));
+        assert_eq!(others, Vec::from_iter(41..=100));
+        assert_eq!(source.begins_anew(), begin <= 40);
+        source.close();
+    }
 }
 
 #[test]
