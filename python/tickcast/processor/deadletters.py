@@ -127,11 +127,24 @@ class DeadLetters:
         Raises:
             OSError: The disk refuses.
         """
+        count, lines = self.post(batch)
+        self.append(lines)
+        return count
+
+    def post(self, batch: Batch) -> tuple[int, bytes]:
+        """Send what of the batch could not be decoded; return how many entries there are, and lines for the file."""
         letters = list(letters_of(batch))
         left = self._posted(letters)
-        if left:
-            self._file.append(b"".join(self._encoder.encode(letter) + b"\n" for letter in left), to_disk=True)
-        return len(letters)
+        return len(letters), b"".join(self._encoder.encode(letter) + b"\n" for letter in left)
+
+    def append(self, lines: bytes) -> None:
+        """Write lines to the file, and wait until they are on the disk.
+
+        Raises:
+            OSError: The disk refuses; the file is as it was.
+        """
+        if lines:
+            self._file.append(lines, to_disk=True)
 
     def _posted(self, letters: list[DeadLetter]) -> list[DeadLetter]:
         """Send letters where they go; return those that are for the file."""

@@ -16,6 +16,7 @@ from tickcast.processor.board import Board
 from tickcast.processor.control import ControlServer
 from tickcast.processor.deadletters import DeadLetters, open_post
 from tickcast.processor.judging import Judging
+from tickcast.processor.left_over import LeftOver
 from tickcast.processor.line import Line, Queued
 from tickcast.processor.outages import Outages
 from tickcast.processor.pipeline import Pipeline, Rejudged
@@ -49,8 +50,8 @@ LET_GO_SHARE = 16
 TAPE_SHARE = 8
 """A batch is at most this part of the tape."""
 
-LETTERS_S = 10.0
-"""Pause between two lines in the log about dead letters."""
+LETTERS_S, LETTERS_RETRY_S = 10.0, 1.0
+"""Pause between two lines in the log about dead letters, and between two attempts to write some."""
 SINK_DRAIN_S = 5.0
 """How long an orderly stop waits for the sinks."""
 
@@ -78,7 +79,7 @@ class Processor:
         self._rpc_ticks = 0
         self._losing: set[str] = set()
         self._outages = Outages()
-        self._undecodable, self._letters_told_s = 0, -math.inf
+        self._undecodable, self._letters_told_s, self._letters_trouble = 0, -math.inf, ""
         self._line = Line(pipeline.judging, self._count_begun, self._append)
         self._checkpoints = self._make_checkpoints()
         self._log = self._source if isinstance(self._source, LogSource) else None
@@ -255,13 +256,27 @@ class Processor:
                 await asyncio.sleep(left_s)
 
     async def _keep_dead_letters(self, batch: Batch) -> None:
-        count = await asyncio.to_thread(self._letters.write, batch)
+        count, lines = await asyncio.to_thread(self._letters.post, batch)
+        while not await self._has_room_for_letters(lines):
+            if not self._source.positioned:
+                break  # to wait would be to lose ticks that are right
+            await asyncio.sleep(LETTERS_RETRY_S)
         self._board.counters["undecodable"] += count
         self._undecodable += count
         if time.monotonic() >= self._letters_told_s + LETTERS_S:
             where = mask(self._config.dead_letters or str(self._config.dead_letters_path))
             log.info("%d undecodable, now in %s; the last: %s", self._undecodable, where, batch.undecodable[-1][2])
             self._letters_told_s, self._undecodable = time.monotonic(), 0
+
+    async def _has_room_for_letters(self, lines: bytes) -> bool:
+        """Write dead letters; False if the disk refuses, which ends nothing: the source can give them again."""
+        try:
+            await asyncio.to_thread(self._letters.append, lines)
+            self._letters_trouble = ""
+        except OSError as error:
+            fate = "the source waits" if self._source.positioned else "they are lost"
+            self._letters_trouble = f"{self._config.dead_letters_path}: {error.strerror or error}; {fate}"
+        return not self._letters_trouble
 
     def _count_begun(self, batch: Batch, pending: Pending) -> None:
         if batch.silent:
@@ -344,6 +359,7 @@ class Processor:
     def _note_outages(self) -> None:
         source = self._source.state()
         self._outages.note("the source", works=source.state != "reconnecting", detail=source.detail)
+        self._outages.note("the file of dead letters", works=not self._letters_trouble, detail=self._letters_trouble)
         for url, sink in zip(self._config.sinks, self._sinks, strict=True):
             self._outages.note(f"sink {mask(url)}", works=sink.state == "live", detail=sink.state)
 
@@ -354,10 +370,13 @@ class Processor:
         self._board.show(self._source.state(), self._source.lost, self._sinks, lags, self._checkpoints)
 
     def _take_tape_up(self) -> TapeWriter:
+        left_over = LeftOver(self._run.path)
         writer = self._open_tape(fresh=False)
         if isinstance(self._source, ReplaySource) and self._source.ended_on(writer.positions):
             writer.close()
             writer = self._open_tape(fresh=True)
+        else:
+            left_over.tell(writer, self._config.sinks)
         return writer
 
     def _open_tape(self, *, fresh: bool) -> TapeWriter:
