@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fixtures.gateway import Feed
@@ -261,3 +262,31 @@ async def test_web_clients_are_told_that_the_link_is_down_and_back_and_get_every
     assert await asyncio.to_thread(program.end) == 0
     assert [event.seq for event in events if isinstance(event, client.Trade)] == list(range(1, 101))
     assert not [event for event in events if isinstance(event, Gap)]
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "scales"),
+    [("?volume_scale=1000", "", {"A": 1000, "B": 1000}), ("", "volume_scale = { AAA = 100 }", {"A": 100, "B": 1})],
+    ids=["url", "table"],
+)
+async def test_the_scale_of_volumes_is_told_wherever_the_trades_are(
+    programs: Programs, tmp_path: Path, url: str, settings: str, scales: dict[str, int]
+) -> None:
+    volume = "0.25" if url else "7"
+    rows = f"AAA,100,{volume},1700000000000000000\nBBB,100,{volume},1700000000000000001\n"
+    (tmp_path / "ticks.csv").write_text(f"instrument_id,price,volume,timestamp_ns\n{rows}")
+    (tmp_path / "far.toml").write_text(settings)
+    source = ("--source", f"replay:{tmp_path}/ticks.csv{url}", "--config", str(tmp_path / "far.toml"))
+    far = programs.tickcast("serve", *source, "--run-dir", str(tmp_path / "far"), "--port", "0", "--grpc-port", "0")
+    ready = (await asyncio.to_thread(far.expect, "ready", 60)).split()
+    upstream = ready[2].removeprefix("grpc=")
+    near = programs.tickcast(
+        "gateway", "--source", f"grpc://{upstream}", "--run-dir", str(tmp_path / "near"), "--port", "0",
+        "--grpc-port", "0",
+    )  # fmt: skip
+    ready += (await asyncio.to_thread(near.expect, "ready", 60)).split()
+    for web in (part.removeprefix("web=") for part in ready if part.startswith("web=")):
+        async with httpx.AsyncClient(base_url=web) as http, asyncio.timeout(30):
+            while len(found := (await http.get("/api/instruments")).json()["instruments"]) < 2:
+                await asyncio.sleep(0.05)
+        assert {one["instrumentId"][0]: one["volumeScale"] for one in found} == scales

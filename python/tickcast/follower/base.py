@@ -46,6 +46,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     """Rule sets in order of the numbers that trades name."""
     rule_set: str = ""
     """The rule set in force, ``name@version``."""
+    volume_scale: int | dict[str, int] | None = None
+    """What volumes have been multiplied by, all of them or those of single instruments; None: not known."""
     snapshot: tuple[FrameNames, bytes] | None = None
     """Newest values of instruments whose trades came before `from_seq`."""
 

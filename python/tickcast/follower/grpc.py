@@ -213,6 +213,7 @@ def start_of(
         rules=tuple(hello.rules),
         rule_sets=tuple(hello.rule_sets),
         rule_set=hello.rule_set,
+        volume_scale=dict(hello.volume_scales) or hello.volume_scale or None,
         snapshot=snapshot,
     )
 

@@ -55,7 +55,7 @@ class Follower:
         tape = TapeService(self._run.path, self._draining, source.judge)
         self._rpc = RpcServer(config.grpc, [Service(SERVICE, tape.methods())], self._draining)
         self._started_ns = time.time_ns()
-        self._rule_set = ""
+        self._rule_set, self._volume_scale = "", config.volume_scale
         self._lost = 0
         self._counters = dict.fromkeys(("valid", "invalid", "unknown", "lost"), 0)
 
@@ -135,6 +135,7 @@ class Follower:
             writer = await self._replace_tape(start)
         writer.learn(list(start.rules), list(start.rule_sets), start.rule_set)
         self._rule_set = start.rule_set
+        self._volume_scale = self._config.volume_scale if start.volume_scale is None else start.volume_scale
         if start.from_seq is not None:
             await self._until(lambda: writer.skip((start.from_seq or 1) - 1))
         if start.snapshot is not None:
@@ -241,6 +242,6 @@ class Follower:
             "counters": {"ticks": 0, "undecodable": 0, "late": 0, "stamped": 0, **self._counters},
             "ruleCounters": {},
             "window": {"held": 0, "bytes": 0, "inBuckets": 0},
-            "volumeScale": self._config.volume_scale,
+            "volumeScale": self._volume_scale,
         }
         self._writer.set_board(msgspec.json.encode(board))

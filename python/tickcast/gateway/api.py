@@ -14,9 +14,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from tickcast._core import TapeReader
+from tickcast.boards import board_of
 from tickcast.gateway import metrics
 from tickcast.gateway.control import JudgeError
-from tickcast.gateway.health import Readiness, board_of, readiness
+from tickcast.gateway.health import Readiness, readiness
 from tickcast.gateway.worker import Worker
 
 __all__ = ["HANDLERS"]

@@ -8,6 +8,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.enums import MediaType
 
+from tickcast.boards import board_of
 from tickcast.gateway.worker import Worker
 
 __all__ = ["Readiness", "health", "readiness", "ready"]
@@ -69,15 +70,6 @@ def readiness(worker: Worker) -> Readiness:
         state.reason = _not_fresh(state)
         state.ready = state.reason is None
     return state
-
-
-def board_of(raw: bytes) -> dict[str, Any]:
-    """Return the processor's board, empty if there is none that can be read."""
-    try:
-        board = msgspec.json.decode(raw) if raw else {}
-    except msgspec.MsgspecError:
-        return {}
-    return board if isinstance(board, dict) else {}
 
 
 def _not_fresh(state: Readiness) -> str | None:

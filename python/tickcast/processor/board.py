@@ -13,7 +13,7 @@ from tickcast.metrics import ProcessorMetrics
 from tickcast.processor.pipeline import Pipeline
 from tickcast.processor.windows import Checkpoints, Restored
 from tickcast.sinks import Sink
-from tickcast.sources import Lag, SourceState
+from tickcast.sources import Lag, SourceState, stated_scale
 from tickcast.urls import mask
 
 __all__ = ["Board"]
@@ -87,7 +87,7 @@ class Board:
             "counters": self.counters,
             "ruleCounters": rules.counters,
             "window": {"held": held, "bytes": held_bytes, "inBuckets": buckets, **self._on_disk(checkpoints)},
-            "volumeScale": self._config.volume_scale,
+            "volumeScale": stated_scale(self._config),
         }
         self._writer.set_board(msgspec.json.encode(board))
         self._count(source, lost, sinks)

@@ -14,10 +14,10 @@ import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
-import msgspec
 from google.protobuf.message import DecodeError
 
 from tickcast._core import TapeFeed, __version__
+from tickcast.boards import board_of
 from tickcast.errors import TapeError
 from tickcast.rpc import tape_pb2 as pb
 from tickcast.rpc.channel import FRAMES_PER_S, Channel, Look, Place, Wanted, filter_of, look_at, most_known
@@ -158,6 +158,8 @@ class TapeService:
 
     def hello(self, feed: TapeFeed) -> pb.Hello:
         """Return what the tape announces."""
+        scale = board_of(feed.board()).get("volumeScale", 0)
+        otherwise, scales = (1, scale) if isinstance(scale, dict) else (scale, {})
         return pb.Hello(
             epoch=feed.epoch,
             seq=feed.head,
@@ -170,6 +172,8 @@ class TapeService:
             rules=feed.rules(),
             rule_sets=feed.rule_sets(),
             rule_set=feed.rule_set,
+            volume_scale=otherwise,
+            volume_scales=scales,
         )
 
     def status(self, feed: TapeFeed) -> tuple[str, str, int]:
@@ -399,10 +403,7 @@ def gap_of(first: int, last: int, why: str) -> pb.Gap:
 
 def status_of(raw: bytes) -> tuple[str, str, int]:
     """Return source, state and since when (ns), as a processor's status board has them."""
-    try:
-        board = msgspec.json.decode(raw) if raw else {}
-    except msgspec.MsgspecError:
-        board = {}
+    board = board_of(raw)
     source = board.get("source") or {}
     heartbeat_ns = int(board.get("heartbeatNs", 0))
     if heartbeat_ns and time.time_ns() - heartbeat_ns > STALE_NS:

@@ -70,7 +70,14 @@ class Frame(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., subscribed: _Optional[_Union[Subscribed, _Mapping]] = ..., trades: _Optional[bytes] = ..., snapshot: _Optional[bytes] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., status: _Optional[_Union[SourceStatus, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., why: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("epoch", "seq", "oldest", "heartbeat_ms", "instruments", "reasons", "enrichments", "server", "rules", "rule_sets", "rule_set")
+    __slots__ = ("epoch", "seq", "oldest", "heartbeat_ms", "instruments", "reasons", "enrichments", "server", "rules", "rule_sets", "rule_set", "volume_scale", "volume_scales")
+    class VolumeScalesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
     OLDEST_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +89,8 @@ class Hello(_message.Message):
     RULES_FIELD_NUMBER: _ClassVar[int]
     RULE_SETS_FIELD_NUMBER: _ClassVar[int]
     RULE_SET_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_SCALE_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_SCALES_FIELD_NUMBER: _ClassVar[int]
     epoch: str
     seq: int
     oldest: int
@@ -93,7 +102,9 @@ class Hello(_message.Message):
     rules: _containers.RepeatedScalarFieldContainer[str]
     rule_sets: _containers.RepeatedScalarFieldContainer[str]
     rule_set: str
-    def __init__(self, epoch: _Optional[str] = ..., seq: _Optional[int] = ..., oldest: _Optional[int] = ..., heartbeat_ms: _Optional[int] = ..., instruments: _Optional[_Iterable[str]] = ..., reasons: _Optional[_Iterable[str]] = ..., enrichments: _Optional[_Iterable[_Union[Enrichment, _Mapping]]] = ..., server: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., rule_sets: _Optional[_Iterable[str]] = ..., rule_set: _Optional[str] = ...) -> None: ...
+    volume_scale: int
+    volume_scales: _containers.ScalarMap[str, int]
+    def __init__(self, epoch: _Optional[str] = ..., seq: _Optional[int] = ..., oldest: _Optional[int] = ..., heartbeat_ms: _Optional[int] = ..., instruments: _Optional[_Iterable[str]] = ..., reasons: _Optional[_Iterable[str]] = ..., enrichments: _Optional[_Iterable[_Union[Enrichment, _Mapping]]] = ..., server: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., rule_sets: _Optional[_Iterable[str]] = ..., rule_set: _Optional[str] = ..., volume_scale: _Optional[int] = ..., volume_scales: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Enrichment(_message.Message):
     __slots__ = ("name", "unit")

@@ -30,6 +30,7 @@ __all__ = [
     "Source",
     "SourceState",
     "open_source",
+    "stated_scale",
 ]
 
 
@@ -61,6 +62,13 @@ def open_source(config: Config, lookback_ns: int = 0) -> Source:
             raise ConfigError(f"source: {urls.mask(config.source)} gives trades that are judged already, not ticks")
         case urls.Kafka():
             return kafka_source(config, url, lookback_ns)
+
+
+def stated_scale(config: Config) -> int | dict[str, int]:
+    """Return what volumes are multiplied by: all of them, or those of single instruments."""
+    url = urls.parse_source(config.source) if config.source else None
+    of_source: int | None = getattr(url, "volume_scale", None)
+    return config.volume_scale if of_source is None else of_source
 
 
 def kafka_source(config: Config, url: urls.Kafka, lookback_ns: int) -> Source:
