@@ -1,5 +1,6 @@
 """One tick can be followed: a client's `traceparent` comes back in spans from decode to delivery."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -8,12 +9,38 @@ import pytest
 
 from fixtures.grpcclient import channel
 from fixtures.processes import Programs
+from tickcast.gateway import messages
+from tickcast.gateway.control import Control
+from tickcast.rundir import RunDir
 
 pytest.importorskip("opentelemetry.sdk", reason="no OpenTelemetry: pip install 'tickcast[otel]'")
 
 TRACED = str(Path(__file__).parents[1] / "fixtures" / "traced_processor.py")
 TICK = b"\n\x04SYM1\x11\0\0\0\0\0\0Y@\x18\x05 \x01"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+async def test_a_tick_that_a_gateway_forwards_is_followed_where_it_is_judged(
+    programs: Programs, tmp_path: Path
+) -> None:
+    spans_file, run_dir = tmp_path / "spans", tmp_path / "run"
+    program = programs.python(
+        *(TRACED, str(spans_file), "--run-dir", str(run_dir), "--rules", "tickcast.examples.quantlib:rules")
+    )
+    await asyncio.to_thread(program.expect, "ready grpc=")
+    control = Control(RunDir(run_dir).control_socket, timeout_s=20.0)
+    tick = {"type": "tick", "instrumentId": "SYM1", "price": 100, "volume": 5}
+    for trace in ({}, {"traceparent": "no trace at all"}, {"traceparent": 7}, {"traceparent": f"00-{TRACE}-{SPAN}-01"}):
+        message = messages.parse(json.dumps({**tick, **trace}))
+        assert isinstance(message, messages.Tick)
+        assert json.loads(await control.judge(message.payload()))["status"] == "VALID"
+    await control.close()
+    assert await asyncio.to_thread(program.end) == 0
+
+    spans = {span["name"]: span for span in map(json.loads, spans_file.read_text().splitlines())}
+    assert list(spans) == ["decode", "rules", "settle", "tick"]
+    assert spans["tick"]["parent_id"] == f"0x{SPAN}"
+    assert {spans[name]["parent_id"] for name in ("decode", "rules", "settle")} == {spans["tick"]["context"]["span_id"]}
 
 
 @pytest.mark.parametrize(("publish", "third"), [("true", "tape"), ("false", "settle")])

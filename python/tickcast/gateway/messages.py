@@ -81,10 +81,12 @@ class Tick(_ClientMessage, tag="tick"):
     instrument_id: msgspec.Raw = _ABSENT
     price: msgspec.Raw = _ABSENT
     volume: msgspec.Raw = _ABSENT
+    traceparent: msgspec.Raw = _ABSENT
 
     def payload(self) -> str:
-        """Return the tick in the plain form."""
+        """Return the tick in the plain form, with its trace context, which goes wherever it is judged."""
         fields = {"instrumentId": self.instrument_id, "price": self.price, "volume": self.volume}
+        fields["traceparent"] = self.traceparent
         return msgspec.json.encode({key: raw for key, raw in fields.items() if bytes(raw) != b"null"}).decode()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 from tickcast._core import Batch, Judge, Judged, Pending, __version__
 from tickcast.config import Config
 from tickcast.processor.judging import Begun, Judging
+from tickcast.rpc.tracing import follow_tick
 from tickcast.rules import Declaration, Runner, discover, make_runner
 
 __all__ = ["Pipeline", "Rejudged", "make_judge"]
@@ -104,8 +106,16 @@ class Pipeline:
 
     async def peek(self, payload: bytes, stream: int, offset: int) -> list[str]:
         """Judge one client's payload against the windows without entering it; return its trades as JSON."""
+        arrived_ns, followed = time.time_ns(), follow_tick(payload)
         pending = self.judge.peek(payload, stream, offset)
-        judged = self.judging.settle(pending, await self.judging.submit(pending))
+        trace = followed.batch(len(pending), arrived_ns, arrived_ns) if followed is not None else None
+        verdicts = await self.judging.submit(pending)
+        if trace is not None:
+            trace.stage("rules")
+        judged = self.judging.settle(pending, verdicts)
+        if trace is not None:
+            trace.stage("settle")
+            trace.end()
         return judged.json(self.enrichment_names)
 
     async def rejudge(self, payload: bytes, stream: int, offset: int, rules_vwap: float | None) -> Rejudged:
