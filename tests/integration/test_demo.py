@@ -142,3 +142,11 @@ def test_missing_attribute_of_a_rule_module_is_one_line(programs: Programs, run_
     assert serve.wait() == 2
     assert len(serve.errors) == 1
     assert "rulez" in serve.errors[0]
+
+
+def test_a_tape_without_room_for_its_instruments_is_wrong_configuration(programs: Programs, run_dir: Path) -> None:
+    command = ("serve", "--source", "sim://", "--port", "0", "--grpc-port", "0", "--run-dir", str(run_dir))
+    serve = programs.tickcast(*command, "--set", "tape.bytes=2MiB")
+    assert serve.wait() == 2
+    (told,) = serve.errors
+    assert "tape.bytes = 2097152: 65536 instruments and 0 enrichments take at least" in told

@@ -45,6 +45,21 @@ pub enum Error {
         /// What is wrong and what to do.
         what: String,
     },
+    /// A tape's size that has no room for what it is to hold.
+    #[error(
+        "tape.bytes = {bytes}: {instruments} instruments and {enrichments} enrichments take at least {least}; raise it, or \
+         lower tape.max_instruments"
+    )]
+    Size {
+        /// The size found, bytes.
+        bytes: u64,
+        /// The least that there must be, bytes.
+        least: u64,
+        /// Room for so many instruments.
+        instruments: u32,
+        /// Further columns.
+        enrichments: usize,
+    },
     /// Another process writes this tape.
     #[error("tape {} has a writer already, pid {pid}: stop it, or use another --run-dir", path.display())]
     Busy {

@@ -168,7 +168,7 @@ fn tape_too_small_for_its_tables_is_refused_with_what_it_takes() {
     let small = tickcast_core::tape::TapeOptions { bytes: 1 << 20, ..options() };
     let error = TapeWriter::open(dir.path(), &small).unwrap_err().to_string();
     let (_, told) = error.split_once("take at least ").unwrap();
-    let least: u64 = told.split(' ').next().unwrap().parse().unwrap();
+    let least: u64 = told.split([' ', ';']).next().unwrap().parse().unwrap();
     TapeWriter::open(dir.path(), &tickcast_core::tape::TapeOptions { bytes: least, ..options() }).unwrap();
 }
 

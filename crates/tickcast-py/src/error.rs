@@ -15,7 +15,7 @@ pub fn to_py(error: Error) -> PyErr {
     match error {
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => PyFileNotFoundError::new_err(text),
         Error::Io { .. } => PyOSError::new_err(text),
-        Error::Config { .. } => ConfigError::new_err(text),
+        Error::Config { .. } | Error::Size { .. } => ConfigError::new_err(text),
         Error::Busy { .. } => TapeBusyError::new_err(text),
         Error::Tape { .. } => TapeError::new_err(text),
         _ => SourceError::new_err(text),

@@ -58,7 +58,7 @@ impl Default for TapeOptions {
 
 impl TapeOptions {
     /// Checks the options and returns the layout they make.
-    pub(super) fn layout(&self, path: &Path) -> Result<Layout> {
+    pub(super) fn layout(&self) -> Result<Layout> {
         let config = |key, value: String, allowed| Err(Error::Config { key, value, allowed });
         if self.enrichments.len() > layout::MAX_ENRICHMENTS {
             return config("enrichments", self.enrichments.len().to_string(), "at most 64");
@@ -84,13 +84,11 @@ impl TapeOptions {
             max_instruments: self.max_instruments as usize,
             max_reasons: usize::from(self.max_reasons),
         };
-        Layout::new(sizes).map_err(|least| Error::Tape {
-            path: path.to_owned(),
-            what: format!(
-                "tape.bytes = {} is too small: {} instruments and {} enrichments take at least {least} bytes; \
-                 raise it, or lower tape.max_instruments",
-                self.bytes, self.max_instruments, sizes.enrichments
-            ),
+        Layout::new(sizes).map_err(|least| Error::Size {
+            bytes: self.bytes,
+            least,
+            instruments: self.max_instruments,
+            enrichments: sizes.enrichments,
         })
     }
 }
@@ -114,7 +112,7 @@ pub(super) struct Opened {
 
 /// Opens the tape at `path`: the one that is there, if it can be taken up, else a new one. The lock must be held.
 pub(super) fn open(path: &Path, options: &TapeOptions) -> Result<Opened> {
-    let layout = options.layout(path)?;
+    let layout = options.layout()?;
     if !options.fresh
         && let Ok(shared) = file::open_existing(path)
         && fits(&shared, &layout, options)

@@ -12,7 +12,6 @@ use crate::encode::json::{EnrichmentKeys, write_trade};
 use crate::{Position, Status, Trade};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 const SLOTS: usize = 16;
@@ -33,7 +32,7 @@ fn options() -> TapeOptions {
 
 /// Returns a tape of `SLOTS` slots and `data_words` words of data.
 fn tiny(data_words: usize) -> Shared {
-    let mut layout = options().layout(Path::new("tape")).unwrap();
+    let mut layout = options().layout().unwrap();
     layout.slots.words = SLOTS * layout.slot_words();
     layout.data = Region { start: layout.slots.start + layout.slots.words, words: data_words };
     let memory = Memory::heap(layout.data.start + data_words);

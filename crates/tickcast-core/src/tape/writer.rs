@@ -44,8 +44,8 @@ impl TapeWriter {
     /// next sequence), or begins a new one where there is none, or none that these options and this version can use.
     ///
     /// # Errors
-    /// [`Error::Busy`] where another process writes it, [`Error::Config`] for options that are not allowed,
-    /// [`Error::Tape`] where there is no room for it, [`Error::Io`] where the system refuses.
+    /// [`Error::Busy`] where another process writes it, [`Error::Config`] and [`Error::Size`] for options that are not
+    /// allowed, [`Error::Tape`] where there is no room for it, [`Error::Io`] where the system refuses.
     pub fn open(run_dir: &Path, options: &TapeOptions) -> Result<Self> {
         file::create_run_dir(run_dir)?;
         let lock = file::Lock::take(run_dir)?;
@@ -58,7 +58,7 @@ impl TapeWriter {
     /// # Errors
     /// As [`TapeWriter::open`], but for the file.
     pub fn in_memory(options: &TapeOptions) -> Result<Self> {
-        let layout = options.layout(Path::new("(memory)"))?;
+        let layout = options.layout()?;
         Self::new(open::begin(Shared::heap(layout), options)?, options, None)
     }
 
