@@ -297,11 +297,11 @@ class _TradeTable:
 def _cells(trade: Message) -> list[str | Text]:
     seconds, ns = divmod(int(trade["timestampNs"]), 10**9)
     clock = f"{time.strftime('%H:%M:%S', time.gmtime(seconds))}.{ns // 10**6:03}"
-    vwap = trade.get("vwap20m")
+    price, vwap = trade["price"], trade.get("vwap20m")  # a price that is no number is null
     return [
         clock,
         Text(trade["instrumentId"]),
-        f"{trade['price']:,}",
+        "" if price is None else f"{price:,}",
         f"{int(trade['volume']):,}",
         "" if vwap is None else f"{vwap:,.4f}",
         trade["status"],

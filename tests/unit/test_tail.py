@@ -225,3 +225,10 @@ async def test_table_shows_the_newest_first_and_takes_no_markup_from_the_wire() 
     assert "stale" in text
     ids = [line.split()[-2] for line in text.splitlines() if "[ABC]" in line]
     assert ids == [f"{seq:032x}"[-8:] for seq in range(300, 294, -1)]
+
+
+async def test_table_leaves_the_cell_of_a_price_that_is_no_number_empty() -> None:
+    table = tail._TradeTable("ws://h")
+    table.add(frame(1, 1) | {"trades": [trade(1, "INVALID") | {"price": None, "reason": "Processing error: price"}]})
+    assert table.render(12).row_count == 1
+    assert tail._cells(table._newest[-1])[2] == ""
