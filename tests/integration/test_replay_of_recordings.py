@@ -1,5 +1,6 @@
 """`tickcast replay` of everything that people have recorded: Parquet, ours and others', Arrow, DBN, other CSV."""
 
+import asyncio
 import gzip
 import json
 import shutil
@@ -46,8 +47,6 @@ def recorded(tmp_path_factory):
     try:
         served.start()
         limit = lambda: TapeReader.open(served.run_dir).head == 5000  # noqa: E731
-        import asyncio
-
         asyncio.run(until(limit, "all trades"))
     finally:
         served.stop()
@@ -60,6 +59,14 @@ def test_what_our_sinks_wrote_is_judged_as_the_first_time(recorded, name):
     again = replay(folder / name)
     assert without_ids(again) == without_ids(replay(ticks))
     assert_rows_number_the_trades(again, folder / name)
+
+
+def test_a_directory_is_played_to_clients_too(recorded, tmp_path):
+    folder, _ = recorded
+    with Served(tmp_path, "--source", f"replay:{folder / 'trades'}?pace=max", "--grpc-port", "0") as served:
+        asyncio.run(until(lambda: TapeReader.open(served.run_dir).head == 5000, "all trades"))
+        played = served.get("/api/trades?from_seq=1&limit=100")["trades"]
+    assert_rows_number_the_trades(played, folder / "trades")
 
 
 def test_a_recording_that_was_killed_is_whole_with_its_journal(recorded, tmp_path):

@@ -29,7 +29,7 @@ def serve(**options: object) -> None:
 
     \b
     Sources:  sim://?rate=5000&instruments=200&seed=1       simulated ticks
-              replay:ticks.csv.gz?pace=max                  a recorded file
+              replay:ticks.csv.gz?pace=max                  a recorded file, or a directory of Parquet files
               nats://127.0.0.1:4222/ticks                   a NATS subject
               jetstream://127.0.0.1:4222/ticks?stream=TICKS a JetStream stream
               kafka://127.0.0.1:9092/ticks?group=desk       a Kafka topic (tickcast[kafka])
@@ -132,7 +132,7 @@ def _check_source(config: Config) -> None:
         click.echo("tickcast: no source given (--source URL): only ticks that clients send are judged", err=True)
         return
     source = urls.parse_source(config.source)
-    if isinstance(source, urls.Replay) and not Path(source.path).is_file():
+    if isinstance(source, urls.Replay) and not Path(source.path).exists():
         raise ConfigError(f"source: no file {source.path}")
 
 
