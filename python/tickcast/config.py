@@ -266,7 +266,7 @@ class Config(Section, frozen=True):
     source: str | None = None
     """Where ticks come from, a URL; none: from clients alone, and a gateway shows the tape of its run directory."""
     follow: bool = False
-    """Take the messages of the source (`kafka://`, `jetstream://`) for judged trades; `tickcast gateway` sets it."""
+    """Take the messages of the source (`kafka://`, `jetstream://`) for judged trades, and follow them."""
     sinks: tuple[str, ...] = ()
     """Where trades are also written, URLs."""
     rules: RuleSpec | None = None

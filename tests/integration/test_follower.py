@@ -290,3 +290,17 @@ async def test_the_scale_of_volumes_is_told_wherever_the_trades_are(
             while len(found := (await http.get("/api/instruments")).json()["instruments"]) < 2:
                 await asyncio.sleep(0.05)
         assert {one["instrumentId"][0]: one["volumeScale"] for one in found} == scales
+
+
+async def test_gateway_takes_its_source_from_a_file(feed: Feed, programs: Programs, tmp_path: Path) -> None:
+    feed.add(50)
+    async with TapeServer(feed.run_dir) as server:
+        (tmp_path / "tickcast.toml").write_text(f"source = '{server.url}'\n")
+        command = ("gateway", "--port", "0", "--run-dir", str(tmp_path / "near"))
+        program = programs.tickcast(*command, cwd=tmp_path)
+        line = await asyncio.to_thread(program.expect, "ready")
+        programs.adopt_children(tmp_path / "near")
+        url = line.split("web=")[1].split()[0]
+        got = await read(url, Place(epoch=TapeReader.open(feed.run_dir).epoch, next_seq=1), 50)
+        assert await asyncio.to_thread(program.end) == 0
+    assert sum(len(item) for item in got if isinstance(item, client.Batch)) == 50

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tickcast import cli, layers
-from tickcast.cli.options import read_config
+from tickcast.cli import running
+from tickcast.cli.options import read_config, read_config_and_origins
 
 COMMANDS = ["demo", "serve", "process", "gateway", "replay", "tail", "config", "version"]
 
@@ -168,6 +169,37 @@ def test_reader_that_leaves_early_is_no_error() -> None:
     script = f"set -o pipefail; {sys.executable} -m tickcast config | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("file", "flag", "variable", "follows"),
+    [
+        ("", None, "", False),
+        ("source = 'kafka://h/ticks'", None, "", False),
+        ("source = 'kafka://h/trades'\nfollow = true", None, "", True),
+        ("source = 'grpc://h:1'", None, "", True),
+        ("source = 'kafka://h/ticks'", "kafka://h/trades", "", True),
+        ("source = 'kafka://h/ticks'", None, "jetstream://h/trades", True),
+    ],
+)
+def test_gateway_follows_what_is_meant_for_it(
+    monkeypatch: pytest.MonkeyPatch, file: str, flag: str | None, variable: str, follows: bool
+) -> None:
+    Path("tickcast.toml").write_text(file)
+    monkeypatch.setenv("TICKCAST_SOURCE", variable)
+    found, origins = read_config_and_origins({"settings": (), "config_file": None, "source": flag})
+    assert running._is_to_follow(found, origins) == follows
+
+
+def test_gateway_refuses_ticks_from_the_environment_as_from_a_flag(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKCAST_SOURCE", "nats://h/t")
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that a gateway that follows nothing does not stay
+        code, _, err = run(capsys, "gateway", "--port", str(taken.getsockname()[1]))
+    assert (code, len(err)) == (2, 1)
+    assert "tickcast process" in err[0]
+    assert "TICKCAST_SOURCE" in err[0]
 
 
 def test_options_reach_their_keys() -> None:

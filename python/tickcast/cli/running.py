@@ -10,10 +10,21 @@ from pathlib import Path
 import click
 import msgspec
 
-from tickcast import addresses, urls
-from tickcast.cli.options import COMMON, GRPC, RULES, SOURCE, WEB, check_rules, configured, read_config
+from tickcast import addresses, layers, urls
+from tickcast.cli.options import (
+    COMMON,
+    GRPC,
+    RULES,
+    SOURCE,
+    WEB,
+    check_rules,
+    configured,
+    read_config,
+    read_config_and_origins,
+)
 from tickcast.config import Config, to_env
 from tickcast.errors import ConfigError
+from tickcast.follower import follows
 from tickcast.rundir import GatewayInfo, Info, ProcessorInfo, RunDir, read_announcement
 
 __all__ = ["demo", "gateway", "process", "serve"]
@@ -68,17 +79,19 @@ def gateway(**options: object) -> None:
 
     With a source such as `grpc://10.0.0.5:50051` it follows a processor on another machine (there: `tickcast process`):
     the same trades with the same sequences, taken up again after a lost link without a gap or a repetition. With
-    `kafka://` or `jetstream://` it follows all of a topic to which any number of processors write their trades.
+    `kafka://` or `jetstream://` it follows all of a topic to which any number of processors write their trades. A
+    source of tickcast.toml other than grpc:// is taken for the processor's, unless `follow = true` stands beside it.
 
     A line `ready web=http://HOST:PORT` on stdout says that clients can come; with a source also `grpc=HOST:PORT`, where
     the tape can be followed again.
     """
-    config = read_config(options)
-    if options["source"]:
-        if not isinstance(urls.parse_source(config.source or ""), urls.Grpc | urls.Kafka | urls.JetStream):
+    config, origins = read_config_and_origins(options)
+    if config.source is not None and _is_to_follow(config, origins):
+        if not isinstance(urls.parse_source(config.source), urls.Grpc | urls.Kafka | urls.JetStream):
             raise ConfigError(
                 "source: a gateway shows the tape of its --run-dir, or follows another (grpc://HOST:PORT) or a topic "
-                "of judged trades (kafka://, jetstream://); give a source of ticks to `tickcast process`"
+                "of judged trades (kafka://, jetstream://); give a source of ticks to `tickcast process` "
+                f"({origins['source']})"
             )
         from tickcast import supervisor  # noqa: PLC0415
 
@@ -124,6 +137,12 @@ def demo(rate: float, instruments: int, duration: str | None, open_browser: bool
 
 def _names_run_dir(options: Mapping[str, object]) -> bool:
     return bool(options["run_dir"] or os.environ.get("TICKCAST_RUN_DIR"))
+
+
+def _is_to_follow(config: Config, origins: Mapping[str, str]) -> bool:
+    """Tell whether the source is meant for a gateway; a file is often shared with the processor, whose it then is."""
+    own = (layers.FLAGS["source"], layers.variable("source"))
+    return follows(config) or origins.get("source") in own
 
 
 def _check_source(config: Config) -> None:
