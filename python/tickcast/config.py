@@ -270,7 +270,7 @@ class Config(Section, frozen=True):
     sinks: tuple[str, ...] = ()
     """Where trades are also written, URLs."""
     rules: RuleSpec | None = None
-    """The rule set, `module:attribute`; none: the one that an installed package registers, else the screen alone."""
+    """The rule set: `module:attribute`, or an installed one's name; none: the only installed one, else the screen."""
     run_dir: Annotated[str, Meta(min_length=1, description="a directory")] = msgspec.field(
         default_factory=default_run_dir
     )

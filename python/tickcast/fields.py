@@ -36,7 +36,13 @@ __all__ = [
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a port, 0 to 65535 (0: a free one)")]
 Host = Annotated[str, Meta(min_length=1, description="a host name or address to listen on")]
 Duration = Annotated[str, Meta(description="a duration such as 250ms, 5s, 40m or 1h30m")]
-RuleSpec = Annotated[str, Meta(pattern=r"^[\w.]+:[\w.]+$", description="module:attribute, such as desk:rules")]
+RuleSpec = Annotated[
+    str,
+    Meta(
+        pattern=r"^([\w.]+:[\w.]+|[\w.-]+)$",
+        description="module:attribute, such as desk:rules, or the name of an installed rule set",
+    ),
+]
 Scale = Annotated[int, Meta(ge=1, le=10**18, description="a power of ten from 1 to 10^18")]
 Price = Annotated[float, Meta(ge=1e-12, le=1e15, description="a price from 1e-12 to 1e15")]
 Policy = Annotated[

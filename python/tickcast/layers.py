@@ -25,7 +25,17 @@ from tickcast.errors import ConfigError
 from tickcast.fields import Section, check, fields, is_compound, is_list, is_size
 from tickcast.units import parse_bytes
 
-__all__ = ["FLAGS", "RULES_GROUP", "all_keys", "default_text", "documentation", "load", "to_toml", "variable"]
+__all__ = [
+    "FLAGS",
+    "RULES_GROUP",
+    "all_keys",
+    "chosen_rules",
+    "default_text",
+    "documentation",
+    "load",
+    "to_toml",
+    "variable",
+]
 
 FLAGS: Mapping[str, str] = {
     "source": "--source",
@@ -129,6 +139,32 @@ def load(
         if _is_section(kind) or name in tree
     }
     return config.Config(**values), {key: setting.origin for key, setting in settings.items()}
+
+
+def chosen_rules(effective: config.Config) -> str | None:
+    """Return the rule set that judges as ``module:attribute``, looked up where it is the name of an installed one.
+
+    Without any it is the one that an installed package registers. Only who runs rules asks: to others it is no matter
+    that several packages register some.
+
+    Raises:
+        ConfigError: No installed rule set has this name, or several are installed and none is chosen.
+    """
+    spec = effective.rules
+    if spec is not None and ":" in spec:
+        return spec
+    registered = {entry.name: entry.value for entry in importlib.metadata.entry_points(group=RULES_GROUP)}
+    names = ", ".join(sorted(registered)) or "none"
+    if spec is not None:
+        if spec not in registered:
+            raise ConfigError(
+                f"rules: no installed rule set is named {spec!r} (installed: {names}); "
+                f"one of a module is module:attribute, such as {spec}:rules"
+            )
+        return registered[spec]
+    if len(set(registered.values())) > 1:
+        raise ConfigError(f"rules: several rule sets are installed, choose one with --rules: {names}")
+    return next(iter(registered.values()), None)
 
 
 def to_toml(effective: config.Config, origins: Mapping[str, str]) -> str:
@@ -259,7 +295,7 @@ def _put(tree: dict[str, Any], key: str, value: object) -> None:
 
 
 def _resolve(tree: dict[str, Any], base: Path) -> None:
-    """Make what depends on the working directory or on installed packages independent of it."""
+    """Make what depends on the working directory independent of it."""
     tree["run_dir"] = os.path.normpath(base / Path(tree["run_dir"]).expanduser())
     if tree.get("dead_letters") and not urls.is_dead_letter_url(tree["dead_letters"]):
         tree["dead_letters"] = os.path.normpath(base / Path(tree["dead_letters"]).expanduser())
@@ -270,14 +306,6 @@ def _resolve(tree: dict[str, Any], base: Path) -> None:
     if tree.get("source"):
         tree["source"] = urls.absolute(tree["source"], base)
     tree["sinks"] = tuple(urls.absolute(sink, base) for sink in tree.get("sinks", ()))
-    tree["rules"] = tree.get("rules") or _registered_rules()
-
-
-def _registered_rules() -> str | None:
-    registered = sorted({entry.value for entry in importlib.metadata.entry_points(group=RULES_GROUP)})
-    if len(registered) > 1:
-        raise ConfigError(f"rules: several installed packages register rules, choose one: {', '.join(registered)}")
-    return registered[0] if registered else None
 
 
 def _toml(value: object) -> str:

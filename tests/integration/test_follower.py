@@ -295,7 +295,8 @@ async def test_the_scale_of_volumes_is_told_wherever_the_trades_are(
 async def test_gateway_takes_its_source_from_a_file(feed: Feed, programs: Programs, tmp_path: Path) -> None:
     feed.add(50)
     async with TapeServer(feed.run_dir) as server:
-        (tmp_path / "tickcast.toml").write_text(f"source = '{server.url}'\n")
+        # The rules are for processors with which the file is shared.
+        (tmp_path / "tickcast.toml").write_text(f"source = '{server.url}'\nrules = 'no_such:rules'\n")
         command = ("gateway", "--port", "0", "--run-dir", str(tmp_path / "near"))
         program = programs.tickcast(*command, cwd=tmp_path)
         line = await asyncio.to_thread(program.expect, "ready")

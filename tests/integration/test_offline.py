@@ -76,6 +76,18 @@ def test_csv_output_says_the_same(folder, reference):
     assert [float(r["vwap_20m"]) for r in rows if r["vwap_20m"]] == [t["vwap20m"] for t in trades if "vwap20m" in t]
 
 
+def test_an_installed_rule_set_is_named_by_its_entry_point(folder, reference, tmp_path):
+    for name in ("desk.py", "ticks.csv"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    for name in ("floor", "house"):  # found in the working directory, as an installed package is in its own
+        info = tmp_path / f"{name}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[tickcast.rules]\n{name} = desk:rules\n")
+    done = run_tickcast("replay", "ticks.csv", "--rules", "house", "--output", "-", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, reference), done.stderr
+
+
 def test_undecodable_rows_go_to_the_dead_letters_and_keep_their_numbers(tmp_path):
     path = tmp_path / "bad.csv"
     path.write_text("instrument_id,price,volume,timestamp_ns\nAAA,1.0,1,5\nAAA,ten,1,6\nAAA,1.0,1.5,7\nAAA,2.0,2,8\n")

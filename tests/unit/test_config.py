@@ -98,7 +98,7 @@ def test_environment_gives_every_kind_of_value(name: str, text: str, value: obje
         ({"screen.bands": "{"}, ["screen.bands", "a table of instruments", "'{'"]),
         ({"volume_scale": "5"}, ["volume_scale", "power of ten", "5"]),
         ({"volume_scale": '{"ABC": 3}'}, ["volume_scale", "power of ten", "3"]),
-        ({"rules": "desk"}, ["rules", "module:attribute", "'desk'"]),
+        ({"rules": "desk:"}, ["rules", "module:attribute", "'desk:'"]),
         ({"log_level": "loud"}, ["log_level", "warning", "'loud'"]),
         ({"web.insecure_public": "maybe"}, ["web.insecure_public", "true or false", "'maybe'"]),
         ({"web.hots": "x"}, ["web.hots", "unknown key", "web.host?"]),
@@ -245,7 +245,7 @@ def test_every_key_has_its_line_of_documentation_and_a_variable_of_its_own() -> 
     assert set(layers.FLAGS) <= set(keys)
 
 
-def test_rules_that_a_package_registers_are_found_and_two_are_refused(
+def test_rules_that_a_package_registers_are_found_by_whoever_runs_rules_and_two_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def register(name: str) -> None:
@@ -255,14 +255,16 @@ def test_rules_that_a_package_registers_are_found_and_two_are_refused(
         (info / "entry_points.txt").write_text(f"[tickcast.rules]\n{name} = {name}.rules:rules\n")
 
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert load().rules is None
+    assert layers.chosen_rules(load()) is None
     register("desk")
-    assert load().rules == "desk.rules:rules"
+    assert layers.chosen_rules(load()) == "desk.rules:rules"
     register("floor")
-    text = refusal()
-    assert "desk.rules:rules" in text
-    assert "floor.rules:rules" in text
-    assert load({"rules": "mine:rules"}).rules == "mine:rules"
+    with pytest.raises(ConfigError, match=r"several rule sets are installed.*: desk, floor"):
+        layers.chosen_rules(load())
+    assert layers.chosen_rules(load({"rules": "floor"})) == "floor.rules:rules"
+    assert layers.chosen_rules(load({"rules": "mine:rules"})) == "mine:rules"
+    with pytest.raises(ConfigError, match=r"named 'flor' \(installed: desk, floor\)"):
+        layers.chosen_rules(load({"rules": "flor"}))
 
 
 @given(st.integers(0, 10**12), st.sampled_from(["ns", "us", "ms", "s", "m", "h"]))

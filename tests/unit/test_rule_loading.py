@@ -6,7 +6,7 @@ import pytest
 
 import tickcast as tc
 from tickcast.errors import RuleError
-from tickcast.rules import discover, load
+from tickcast.rules import installed, load
 
 
 @pytest.fixture
@@ -63,11 +63,8 @@ def install(here, name, value):
 
 def test_installed_rule_sets_are_found_by_name(here):
     sys.path.insert(0, str(here))
-    assert discover() is None
+    assert installed() == {}
     (here / "packaged.py").write_text("import tickcast as tc\nrules = tc.RuleSet('packaged', '1')\n")
     install(here, "house", "packaged:rules")
-    assert discover() == "house"
+    assert installed() == {"house": "packaged:rules"}
     assert isinstance(load("house"), tc.RuleSet)
-    install(here, "other", "packaged:rules")
-    with pytest.raises(RuleError, match=r"several rule sets are installed \(house, other\)"):
-        discover()

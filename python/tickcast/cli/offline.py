@@ -9,7 +9,7 @@ from typing import Protocol, get_args
 import click
 
 from tickcast import urls
-from tickcast.cli.options import COMMON, RULES, check_rules, configured, read_config
+from tickcast.cli.options import COMMON, RULES, configured, read_config, with_rules
 from tickcast.errors import ConfigError
 
 __all__ = ["replay"]
@@ -64,7 +64,7 @@ def replay(  # noqa: PLR0917 (the command's options)
         meant = urls.replay_columns(columns, unit)
     except ValueError as error:
         raise ConfigError(f"--columns {error}") from None
-    check_rules(config)
+    config = with_rules(config)
     if config.rules is None:
         click.echo("tickcast: no rule set given (--rules): ticks are judged by the built-in screen alone", err=True)
     offline = importlib.import_module("tickcast.processor.offline")

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from tickcast import layers
 from tickcast.config import Config
 from tickcast.errors import ConfigError
 
-__all__ = ["COMMON", "GRPC", "RULES", "SOURCE", "WEB", "check_rules", "configured", "read_config"]
+__all__ = ["COMMON", "GRPC", "RULES", "SOURCE", "WEB", "configured", "read_config", "with_rules"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -29,7 +30,7 @@ COMMON = ("run_dir", "log_level")
 _METAVARS = {
     "source": "URL",
     "sinks": "URL",
-    "rules": "MODULE:ATTRIBUTE",
+    "rules": "MODULE:ATTRIBUTE|NAME",
     "run_dir": "DIR",
     "web.host": "HOST",
     "grpc.host": "HOST",
@@ -91,18 +92,19 @@ def read_config_and_origins(options: Mapping[str, object]) -> tuple[Config, dict
     return layers.load(flags, file=Path(str(named_file)) if named_file else None, env=os.environ)
 
 
-def check_rules(config: Config) -> None:
-    """Refuse a rule set whose module is not there, before anything is started.
+def with_rules(config: Config) -> Config:
+    """Return the configuration with the rule set that judges; one whose module is not there is refused.
 
     Rules are found in the working directory too, as `python -m` would.
 
     Raises:
-        ConfigError: There is no such module, or its package can't be imported.
+        ConfigError: There is no such rule set or module, or its package can't be imported.
     """
+    config = msgspec.structs.replace(config, rules=layers.chosen_rules(config))
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     if config.rules is None:
-        return
+        return config
     module = config.rules.partition(":")[0]
     try:
         found = importlib.util.find_spec(module)
@@ -114,6 +116,7 @@ def check_rules(config: Config) -> None:
         ) from None
     if found is None:
         raise ConfigError(f"rules: no module named {module!r} ({config.rules})")
+    return config
 
 
 def _option(key: str, text: str) -> Callable[[Decorated], Decorated]:

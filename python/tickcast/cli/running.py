@@ -17,10 +17,10 @@ from tickcast.cli.options import (
     RULES,
     SOURCE,
     WEB,
-    check_rules,
     configured,
     read_config,
     read_config_and_origins,
+    with_rules,
 )
 from tickcast.config import Config, to_env
 from tickcast.errors import ConfigError
@@ -51,9 +51,9 @@ def serve(**options: object) -> None:
     """  # noqa: D301 (click reads the character)
     from tickcast import supervisor  # noqa: PLC0415
 
-    config = read_config(options)
+    config, origins = read_config_and_origins(options)
     _check_source(config)
-    check_rules(config)
+    config = _judged_by(config, origins)
     asyncio.run(supervisor.serve(config))
 
 
@@ -64,9 +64,9 @@ def process(**options: object) -> None:
 
     A line `ready grpc=HOST:PORT` on stdout says that it is up. Gateways of the same run directory show its trades.
     """
-    config = read_config(options)
+    config, origins = read_config_and_origins(options)
     _check_source(config)
-    check_rules(config)
+    config = _judged_by(config, origins)
     run = RunDir.create(config.run_dir)
     _say_when_announced(run.processor_info, ProcessorInfo, lambda info: f"ready grpc={info.grpc}")
     importlib.import_module("tickcast.processor").main(config)
@@ -95,7 +95,8 @@ def gateway(**options: object) -> None:
             )
         from tickcast import supervisor  # noqa: PLC0415
 
-        asyncio.run(supervisor.serve(msgspec.structs.replace(config, follow=True)))
+        config = msgspec.structs.replace(config, follow=True)
+        asyncio.run(supervisor.serve(_judged_by(config, origins)))
         return
     run = RunDir.create(config.run_dir)
     port = addresses.choose_port(config.web.host, config.web.port)
@@ -114,7 +115,13 @@ def gateway(**options: object) -> None:
 )
 @click.option("--duration", metavar="DURATION", help="End by itself after this time, such as 30s; default: at Ctrl-C.")
 @click.option("--open/--no-open", "open_browser", default=True, help="Open the dashboard in a browser if there is one.")
-@configured("rules", *WEB, *COMMON)
+@configured(
+    "rules",
+    *WEB,
+    *COMMON,
+    rules="The rule set: `module:attribute`, or an installed one's name; none: the only installed one, else that of "
+    "`tickcast.examples.quantlib`.",
+)
 def demo(rate: float, instruments: int, duration: str | None, open_browser: bool, **options: object) -> None:
     """Run the main job for you to see: ticks from a NATS server, judged by Python rules, on a live dashboard.
 
@@ -129,14 +136,26 @@ def demo(rate: float, instruments: int, duration: str | None, open_browser: bool
         seconds = parse_duration_ns(duration) / 1e9 if duration else None
     except ValueError as error:
         raise ConfigError(f"--duration: {error}") from None
-    config = read_config(options)
-    check_rules(config)
+    config = with_rules(read_config(options))
     plan = demonstration.Plan(rate=rate, instruments=instruments, duration_s=seconds, open_browser=open_browser)
     asyncio.run(demonstration.run(config, plan, own_run_dir=not _names_run_dir(options)))
 
 
 def _names_run_dir(options: Mapping[str, object]) -> bool:
     return bool(options["run_dir"] or os.environ.get("TICKCAST_RUN_DIR"))
+
+
+def _judged_by(config: Config, origins: Mapping[str, str]) -> Config:
+    """Return the configuration with the rule set that judges: none where trades come judged.
+
+    Raises:
+        ConfigError: As `with_rules`; or a flag asks for rules where trades come judged.
+    """
+    if not follows(config):
+        return with_rules(config)
+    if origins.get("rules") == layers.FLAGS["rules"]:
+        raise ConfigError(f"rules: the trades of {urls.mask(config.source or '')} are judged already (--rules)")
+    return msgspec.structs.replace(config, rules=None)  # those of file and environment are others'
 
 
 def _is_to_follow(config: Config, origins: Mapping[str, str]) -> bool:

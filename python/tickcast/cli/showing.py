@@ -1,5 +1,6 @@
 """``config`` and ``version``: what is in effect here."""
 
+import contextlib
 import platform
 import sys
 
@@ -7,6 +8,7 @@ import click
 
 from tickcast import layers
 from tickcast.cli.options import COMMON, GRPC, RULES, SOURCE, WEB, configured, read_config_and_origins
+from tickcast.errors import ConfigError
 
 __all__ = ["config", "version"]
 
@@ -25,6 +27,8 @@ def config(as_json: bool, **options: object) -> None:
     from tickcast.config import masked  # noqa: PLC0415
 
     effective, origins = read_config_and_origins(options)
+    with contextlib.suppress(ConfigError):  # what to say of rules that can't be chosen is for who runs them
+        effective = msgspec.structs.replace(effective, rules=layers.chosen_rules(effective))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(masked(effective))).decode())
     else:

@@ -21,11 +21,9 @@ def open_trades(config: Config) -> "TradeSource":
     """Return the source of trades that the configuration names.
 
     Raises:
-        ConfigError: It is a source of ticks, or rules are given for it.
+        ConfigError: It is a source of ticks.
     """
     url = urls.parse_source(config.source or "")
-    if config.rules:
-        raise ConfigError(f"rules: the trades of {urls.mask(config.source or '')} are judged already")
     if isinstance(url, urls.Grpc):
         from tickcast.follower.grpc import GrpcTrades  # noqa: PLC0415 (grpc takes its time to import)
         from tickcast.rpc.link import target_of  # noqa: PLC0415

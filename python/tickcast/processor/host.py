@@ -14,6 +14,7 @@ from tickcast import logs, metrics
 from tickcast.config import Config, processor_hash
 from tickcast.errors import TapeBusyError
 from tickcast.follower import follows
+from tickcast.layers import chosen_rules
 from tickcast.rundir import Lock, ProcessorInfo, RunDir, announce
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def host(config: Config) -> None:
             f"{run.path} has a processor already, pid {holder or '?'}: stop it, or use another --run-dir"
         )
     metrics.activate(run.path)
-    if not config.rules and not follows(config):
+    if not follows(config) and chosen_rules(config) is None:
         print("tickcast: no rule set given: ticks are judged by the built-in screen alone", file=sys.stderr)
     try:
         uvloop.run(_serve(config, run))

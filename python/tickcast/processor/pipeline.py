@@ -10,9 +10,10 @@ import numpy as np
 
 from tickcast._core import Batch, Judge, Judged, Pending, __version__
 from tickcast.config import Config
+from tickcast.layers import chosen_rules
 from tickcast.processor.judging import Begun, Judging
 from tickcast.rpc.tracing import follow_tick
-from tickcast.rules import Declaration, Runner, discover, make_runner
+from tickcast.rules import Declaration, Runner, make_runner
 
 __all__ = ["Pipeline", "Rejudged", "make_judge"]
 
@@ -63,14 +64,13 @@ class Pipeline:
         """Set up; nothing runs before `start`.
 
         Raises:
-            ConfigError: Screen or window are configured wrongly.
-            RuleError: The rules can't be chosen.
+            ConfigError: Screen or window are configured wrongly, or the rules can't be chosen.
         """
         self._config = config
         self.judge = make_judge(config)
         self.runner: Runner = make_runner(
             None,
-            config.rules or discover(),
+            chosen_rules(config),
             workers=config.judge.rule_workers,
             deadline_s=config.judge.deadline_s,
             policy=config.judge.policy,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tickcast.rules.base import Policy, Runner
 from tickcast.rules.declaration import Declaration, Enrichment, RuleInfo
-from tickcast.rules.loading import discover, installed, load
+from tickcast.rules.loading import installed, load
 from tickcast.rules.ruleset import RESERVED, Rule, RuleSet
 from tickcast.rules.state import BreakerState, RuleCounters, RulesState, RuleState, WorkerState
 from tickcast.rules.verdicts import INVALID, UNKNOWN, VALID, Verdicts
@@ -34,7 +34,6 @@ __all__ = [
     "Runner",
     "Verdicts",
     "WorkerState",
-    "discover",
     "installed",
     "load",
     "make_runner",

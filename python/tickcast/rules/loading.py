@@ -14,7 +14,7 @@ from tickcast.rules.ruleset import RuleSet
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["GROUP", "discover", "installed", "load"]
+__all__ = ["GROUP", "installed", "load"]
 
 GROUP: Final = "tickcast.rules"
 
@@ -24,18 +24,6 @@ def installed() -> dict[str, str]:
     from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, and workers hardly ever need it
 
     return {entry.name: entry.value for entry in entry_points(group=GROUP)}
-
-
-def discover() -> str | None:
-    """Return the name of the one installed rule set, None where none is.
-
-    Raises:
-        RuleError: More than one is installed; the message names them.
-    """
-    names = sorted(installed())
-    if len(names) > 1:
-        raise RuleError(f"several rule sets are installed ({', '.join(names)}): say which, such as --rules {names[0]}")
-    return names[0] if names else None
 
 
 def load(spec: str) -> RuleSet:
