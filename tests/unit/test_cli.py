@@ -206,6 +206,16 @@ def test_gateway_refuses_ticks_from_the_environment_as_from_a_flag(
     assert "TICKCAST_SOURCE" in err[0]
 
 
+@pytest.mark.parametrize("command", ["list", "show", "redrive"])
+def test_where_dead_letters_go_is_told_by_whoever_reads_the_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TICKCAST_DEAD_LETTERS", "nats://desk:pa55@h/letters")
+    names = [f"{1:032x}"] if command == "show" else []
+    _, _, err = run(capsys, "dlq", command, *names, "--run-dir", "run")
+    assert err[0] == "tickcast: dead letters go to nats://desk:***@h/letters; here are only those that it refused"
+
+
 def test_options_reach_their_keys() -> None:
     options: dict[str, object] = {
         "settings": ("judge.batch_rows=7",),

@@ -14,17 +14,22 @@ __all__ = ["dlq"]
 
 SHOWN_BYTES = 2_000
 AT_A_TIME = 256
+FILE_HELP = "File of dead letters; none: `dead-letters.jsonl` in the run directory, also where they go to a broker."
 
 
 @click.group(short_help="Dead letters: list them, show one, send them again.")
 def dlq() -> None:
-    """Dead letters: messages that could not be decoded, with their bytes, key, headers, position and why."""
+    """Dead letters: messages that could not be decoded, with their bytes, key, headers, position and why.
+
+    These commands read the file. Where `dead_letters` is the URL of a broker, the letters are messages there, and the
+    file holds only those that it refused.
+    """
 
 
 @dlq.command("list", short_help="List the dead letters.")
-@configured("dead_letters", *COMMON)
+@configured("dead_letters", *COMMON, dead_letters=FILE_HELP)
 def list_letters(**options: object) -> None:
-    """List the dead letters of a run directory: id, time, size, whether it was sent again, and why it is one."""
+    """List the dead letters of the file: id, time, size, whether it was sent again, and why it is one."""
     from tickcast.processor.deadletters import read_letters, redriven_ids  # noqa: PLC0415
 
     path = _file(read_config(options))
@@ -40,9 +45,9 @@ def list_letters(**options: object) -> None:
 
 @dlq.command(short_help="Show one dead letter.")
 @click.argument("identity", metavar="ID")
-@configured("dead_letters", *COMMON)
+@configured("dead_letters", *COMMON, dead_letters=FILE_HELP)
 def show(identity: str, **options: object) -> None:
-    """Show a dead letter: why it is one, where it stood, its key and headers, and the beginning of its bytes."""
+    """Show a dead letter of the file: why it is one, where it stood, key, headers, and the beginning of its bytes."""
     from tickcast.processor.deadletters import read_letters  # noqa: PLC0415
 
     path = _file(read_config(options))
@@ -63,9 +68,9 @@ def show(identity: str, **options: object) -> None:
 @dlq.command(short_help="Send dead letters to their source again.")
 @click.argument("identities", metavar="[ID]...", nargs=-1)
 @click.option("--to", metavar="URL", help="Topic or subject to send them to; none: the source's.")
-@configured("source", "dead_letters", *COMMON)
+@configured("source", "dead_letters", *COMMON, dead_letters=FILE_HELP)
 def redrive(identities: tuple[str, ...], to: str | None, **options: object) -> None:
-    """Send dead letters to their source again, with their key and headers: these, or all that were not sent yet.
+    """Send dead letters of the file to their source again, with key and headers: these, or all not sent yet.
 
     They come back as new messages, with new positions. What has been sent is remembered beside the file.
     """
@@ -104,4 +109,8 @@ def redrive(identities: tuple[str, ...], to: str | None, **options: object) -> N
 
 
 def _file(config: Config) -> Path:
+    """Return the file of dead letters; say so where most of them are elsewhere."""
+    target = config.dead_letters
+    if target and urls.is_dead_letter_url(target):
+        click.echo(f"tickcast: dead letters go to {urls.mask(target)}; here are only those that it refused", err=True)
     return config.dead_letters_path
