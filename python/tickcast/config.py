@@ -64,6 +64,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _refuse_mask(key: str, value: str | None) -> None:
+    if value == urls.MASK:
+        raise ConfigError(f"{key}: is masked, as `tickcast config` shows it: fill the secret in")
+
+
 class Web(Section, frozen=True):
     """Where clients come in."""
 
@@ -93,6 +98,7 @@ class Web(Section, frozen=True):
     """Token that clients must send; none lets everybody on loopback in. Secret."""
 
     def _check_together(self) -> None:
+        _refuse_mask("web.auth_token", self.auth_token)
         if not is_loopback(self.host) and not self.auth_token and not self.insecure_public:
             raise ConfigError(
                 f"web.host: {self.host} is reachable from other machines; "
@@ -136,6 +142,7 @@ class Grpc(Section, frozen=True):
         return not is_loopback(self.host) and not self.auth_token and not self.tls_client_ca
 
     def _check_together(self) -> None:
+        _refuse_mask("grpc.auth_token", self.auth_token)
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("grpc.tls_cert and grpc.tls_key: must be given together")
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -307,6 +314,9 @@ class Config(Section, frozen=True):
         self._check_follow()
         if self.dead_letters and urls.is_dead_letter_url(self.dead_letters):
             urls.parse_sink(self.dead_letters)
+        for name, value in self.kafka_options.items():
+            if urls.is_secret(name):
+                _refuse_mask(f"kafka_options.{name}", value)
         scales = self.volume_scale.values() if isinstance(self.volume_scale, dict) else [self.volume_scale]
         for scale in scales:
             urls.check_volume_scale("volume_scale", scale)
@@ -417,15 +427,15 @@ def _hash(config: Config) -> str:
 
 
 def masked(config: Config) -> dict[str, Any]:
-    """Return `config` as plain values, with its secrets replaced by ``***``."""
+    """Return `config` as plain values, with its secrets replaced by `urls.MASK`."""
     plain: dict[str, Any] = msgspec.to_builtins(config)
     plain["source"] = urls.mask(config.source) if config.source else None
     plain["dead_letters"] = urls.mask(config.dead_letters) if config.dead_letters else None
     plain["sinks"] = [urls.mask(sink) for sink in config.sinks]
     for name in plain["kafka_options"]:
         if urls.is_secret(name):
-            plain["kafka_options"][name] = "***"
+            plain["kafka_options"][name] = urls.MASK
     for section in ("web", "grpc"):
         if plain[section]["auth_token"]:
-            plain[section]["auth_token"] = "***"
+            plain[section]["auth_token"] = urls.MASK
     return plain

@@ -168,8 +168,11 @@ def chosen_rules(effective: config.Config) -> str | None:
 
 
 def to_toml(effective: config.Config, origins: Mapping[str, str]) -> str:
-    """Return the configuration as TOML, secrets masked, each value with its origin as a comment."""
-    plain = config.masked(effective)
+    """Return the configuration as TOML, each value with its origin as a comment.
+
+    What has a masked secret in it is a comment as a whole, so that the text can be saved as a file.
+    """
+    shown, plain = config.masked(effective), msgspec.to_builtins(effective)
     lines: list[str] = []
     section = ""
     for key in sorted(all_keys(), key=lambda k: "." in k):
@@ -177,9 +180,14 @@ def to_toml(effective: config.Config, origins: Mapping[str, str]) -> str:
         if head != section:
             lines += ["", f"[{head}]"]
             section = head
-        value = plain[head][name] if head else plain[name]
-        line = f"# {name} =" if value is None else f"{name} = {_toml(value)}"
-        lines.append(f"{line}  # {origins.get(key, 'default')}")
+        value, unmasked = (tree[head][name] if head else tree[name] for tree in (shown, plain))
+        line = f"{name} =" if value is None else f"{name} = {_toml(value)}"
+        note = origins.get(key, "default")
+        if value is None:
+            line = f"# {line}"
+        elif _toml(value) != _toml(unmasked):
+            line, note = f"# {line}", f"{note}; masked: fill it in, or set {variable(key)}"
+        lines.append(f"{line}  # {note}")
     return "\n".join(lines)
 
 

@@ -137,7 +137,7 @@ def test_config_shows_the_layers(capsys: pytest.CaptureFixture[str], monkeypatch
     assert "port = 3100  # tickcast.toml" in out
     assert "workers = 3  # TICKCAST_WEB_WORKERS" in out
     assert "rule_workers = 0  # --rule-workers" in out
-    assert 'auth_token = "***"  # --set web.auth_token' in out
+    assert '# auth_token = "***"  # --set web.auth_token; masked: fill it in, or set TICKCAST_WEB_AUTH_TOKEN' in out
     code, out, _ = run(capsys, "config", "--json")
     assert json.loads("".join(out))["web"]["port"] == 3100
 

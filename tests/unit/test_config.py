@@ -238,6 +238,34 @@ def test_shown_toml_reads_back_as_the_same_configuration(tmp_path: Path) -> None
     assert load(None, file) == found
 
 
+def test_shown_toml_has_secrets_as_comments_alone(tmp_path: Path) -> None:
+    options = '{"sasl.password": "pa55", "client.id": "desk"}'
+    given = {"source": "nats://desk:pa55@h/t", "web.auth_token": "t0ken", "web.port": "7", "kafka_options": options}
+    file = tmp_path / "shown.toml"
+    file.write_text(layers.to_toml(*layers.load(given, file=None, env={})))
+    assert 'source = "nats://desk:***@h/t"  # --source; masked: fill it in, or set TICKCAST_SOURCE' in file.read_text()
+    found = load(None, file)
+    assert (found.source, found.web.auth_token, found.web.port, found.kafka_options) == (None, None, 7, {})
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"web.auth_token": "***"},
+        {"grpc.auth_token": "***"},
+        {"kafka_options": '{"sasl.password": "***"}'},
+        {"source": "nats://desk:***@h/t"},
+        {"source": "nats://***@h/t"},
+        {"source": "kafka://h/t?sasl.password=***&group=desk"},
+        {"source": "grpc://h:1?token=***"},
+        {"sinks": "jetstream://desk:***@h/t"},
+        {"dead_letters": "nats://***@h/t"},
+    ],
+)
+def test_mask_is_taken_for_no_secret(flags: dict[str, str]) -> None:
+    assert "is masked, as `tickcast config` shows it" in refusal(flags)
+
+
 def test_every_key_has_its_line_of_documentation_and_a_variable_of_its_own() -> None:
     keys, lines = layers.all_keys(), layers.documentation()
     assert {key for key in keys if not lines.get(key, "").endswith(".")} == set()

@@ -20,7 +20,7 @@ def config(as_json: bool, **options: object) -> None:
     """Show the effective configuration, secrets masked.
 
     Defaults are overridden by tickcast.toml, that by the environment, that by flags. The TOML form names the origin of
-    each value and can be saved as tickcast.toml.
+    each value and can be saved as tickcast.toml; what has a secret in it is a comment there, to be filled in.
     """
     import msgspec  # noqa: PLC0415
 

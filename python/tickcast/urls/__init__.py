@@ -18,11 +18,12 @@ from tickcast.urls.kinds import (
     Source,
     TimeUnit,
 )
-from tickcast.urls.masking import is_secret, mask
+from tickcast.urls.masking import MASK, is_secret, mask
 from tickcast.urls.schemes import absolute, is_dead_letter_url, parse_sink, parse_source
 from tickcast.urls.values import check_volume_scale, replay_columns
 
 __all__ = [
+    "MASK",
     "Arrow",
     "Grpc",
     "JetStream",

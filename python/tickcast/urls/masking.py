@@ -2,10 +2,13 @@
 
 import re
 
-__all__ = ["is_secret", "mask"]
+__all__ = ["MASK", "is_masked", "is_secret", "mask"]
 
 _WITHOUT_USER = ("sim:", "replay:", "jsonl:", "parquet:", "arrow:")
 _SECRET = "token|pass|secret|key"
+
+MASK = "***"
+"""What is shown in place of a secret."""
 
 
 def mask(url: str) -> str:
@@ -16,6 +19,13 @@ def mask(url: str) -> str:
     if not url.startswith(_WITHOUT_USER):
         url = re.sub(r"(^[a-z0-9+.-]*:(?://)?|^)(.*)@", _mask_user, url, flags=re.DOTALL)
     return re.sub(rf"([?&][^=&]*(?:{_SECRET})[^=&]*=)[^&#]*", r"\1***", url, flags=re.IGNORECASE)
+
+
+def is_masked(url: str) -> bool:
+    """Tell whether a secret of the URL is the mask itself: it was copied from where secrets are hidden."""
+    in_user = not url.startswith(_WITHOUT_USER) and re.search(r"[/:]\*\*\*@", url)
+    in_query = re.search(rf"[?&][^=&]*(?:{_SECRET})[^=&]*=\*\*\*(?:[&#]|$)", url, flags=re.IGNORECASE)
+    return bool(in_user or in_query)
 
 
 def is_secret(name: str) -> bool:

@@ -32,7 +32,7 @@ from tickcast.urls.kinds import (
     Source,
     TimeUnit,
 )
-from tickcast.urls.masking import mask
+from tickcast.urls.masking import is_masked, mask
 from tickcast.urls.parts import EXAMPLES, Url, hosts_of, path_of, server_and_subject
 from tickcast.urls.values import (
     columns_of,
@@ -95,6 +95,8 @@ def _parse(role: str, text: str, schemes: Mapping[str, Callable[[Url], _Parsed]]
     rest, _, query = rest.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     url = Url(role, text, scheme, rest, dict(pairs))
+    if is_masked(text):
+        url.refuse("a secret in it is masked, as `tickcast config` shows it: fill it in")
     if len(url.params) < len(pairs):
         url.refuse("a parameter is given twice")
     if scheme not in schemes:
