@@ -101,6 +101,17 @@ def test_undecodable_rows_go_to_the_dead_letters_and_keep_their_numbers(tmp_path
     assert "volume" in found[1]["error"]
 
 
+@pytest.mark.parametrize("configured", ["live.jsonl", "nats://127.0.0.1:1/letters"])
+def test_dead_letters_of_the_configuration_are_a_processors_and_stay(tmp_path, configured):
+    path = tmp_path / "bad.csv"
+    path.write_text("instrument_id,price,volume,timestamp_ns\nAAA,ten,1,6\nAAA,1.0,1,7\n")
+    (tmp_path / "live.jsonl").write_text("kept\n")
+    done = run_tickcast("replay", path, cwd=tmp_path, env={"TICKCAST_DEAD_LETTERS": configured})
+    assert done.returncode == 0, done.stderr
+    assert b"undecodable 1" in done.stderr
+    assert (tmp_path / "live.jsonl").read_text() == "kept\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

@@ -70,6 +70,7 @@ def test_every_flag_names_its_variable(capsys: pytest.CaptureFixture[str], comma
         (["serve", "--source", "sim://", "--rules", "no_such.rules:rules"], ["no_such", "rules"]),
         (["serve", "--source", "sim://", "--rules", "broken.rules:rules"], ["broken", "ZeroDivisionError"]),
         (["serve", "--source", "sim://", "--rules", "desk"], ["no installed rule set", "'desk'", "desk:rules"]),
+        (["replay", "here.csv", "--dead-letters", "nats://u:p@h/t"], ["--dead-letters", "a file", "u:***@h"]),
         (["replay", "here.csv", "--rules", "desk"], ["no installed rule set", "'desk'"]),
         (["serve", "--source", "grpc://h:1", "--rules", "desk:rules"], ["judged already", "--rules"]),
         (["gateway", "--source", "grpc://h:1", "--set", "rules=desk:rules"], ["judged already", "--rules"]),

@@ -33,13 +33,14 @@ __all__ = ["replay"]
 )
 @click.option("--unit", type=click.Choice(get_args(urls.TimeUnit)), help="Unit of the file's times.  [default: ns]")
 @click.option("--instrument", metavar="ID", help="The one instrument of a file that has no column of them.")
-@configured(
-    *RULES,
-    "volume_scale",
-    "dead_letters",
-    *COMMON,
-    dead_letters="File for rows that can't be decoded; none: they are counted.",
+# Not the configuration's: its file is a running processor's, and a replay begins its own anew.
+@click.option(
+    "--dead-letters",
+    "letters",
+    metavar="FILE",
+    help="File for rows that can't be decoded, begun anew; none: they are counted.",
 )
+@configured(*RULES, "volume_scale", *COMMON)
 def replay(  # noqa: PLR0917 (the command's options)
     path: str,
     output: str,
@@ -47,6 +48,7 @@ def replay(  # noqa: PLR0917 (the command's options)
     columns: str | None,
     unit: str | None,
     instrument: str | None,
+    letters: str | None,
     **options: object,
 ) -> None:
     """Judge a recorded file offline, as fast as possible and without a network, and write each trade in order.
@@ -60,6 +62,8 @@ def replay(  # noqa: PLR0917 (the command's options)
     recording = Path(path)
     if not recording.exists():
         raise ConfigError(f"PATH: no file {path}")
+    if letters and urls.is_dead_letter_url(letters):
+        raise ConfigError(f"--dead-letters: must be a file, was {urls.mask(letters)}")
     try:
         meant = urls.replay_columns(columns, unit)
     except ValueError as error:
@@ -75,7 +79,7 @@ def replay(  # noqa: PLR0917 (the command's options)
                 urls.Replay(path=path, instrument=instrument, **meant),
                 None if output == "-" else Path(output),
                 format_,
-                Path(config.dead_letters) if config.dead_letters else None,
+                Path(letters) if letters else None,
                 progress.update,
             )
         )
