@@ -204,6 +204,25 @@ async def test_sync_form_gives_the_same(server: str, feed: Feed) -> None:
     assert threading.active_count() <= threads + 2
 
 
+@pytest.mark.parametrize("form", ["trades", "batches", "events", "frames"])
+async def test_sync_form_has_every_form(server: str, feed: Feed, form: str) -> None:
+    feed.add(20)
+
+    def take() -> list[int]:
+        out: list[int] = []
+        with tickcast.client.subscribe_sync(server, from_seq=1) as subscription:
+            for item in getattr(subscription, form)():
+                if isinstance(item, Batch):
+                    out += [number(trade) for trade in item.trades()]
+                elif isinstance(item, Trade):
+                    out.append(number(item))
+                if len(out) == 20:
+                    break
+        return out
+
+    assert await asyncio.wait_for(asyncio.to_thread(take), 30) == list(range(1, 21))
+
+
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:1", "grpc://127.0.0.1:1"])
 async def test_nobody_there_is_said_at_once(url: str) -> None:
     with pytest.raises(LinkLostError, match=r"127\.0\.0\.1:1"):

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcast.client.stream import Subscription, subscribe
-from tickcast.client.types import Batch, Event, Gap, Mode, Place, Trade
+from tickcast.client.types import Batch, Event, Gap, Lost, Mode, Place, Snapshot, Status, Trade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -81,17 +81,30 @@ class BlockingSubscription:
         self.close()
 
     def __iter__(self) -> Iterator[Trade]:
+        return self.trades()
+
+    def trades(self) -> Iterator[Trade]:
+        """Yield trades one by one.
+
+        Raises:
+            LinkLostError: The first connection can't be made.
+            LinkRefusedError: The server says not to come back.
+        """
         for item in self._run(self._subscription.batches):
             if isinstance(item, Batch):
                 yield from item.trades()
 
     def batches(self) -> Iterator[Batch | Gap]:
-        """Yield batches of columns, and gaps."""
+        """Yield batches of columns, and gaps. Raises what `trades` does."""
         return self._run(self._subscription.batches)
 
     def events(self) -> Iterator[Event]:
-        """Yield trades one by one, and all that happens between them."""
+        """Yield trades one by one, and all that happens between them. Raises what `trades` does."""
         return self._run(self._subscription.events)
+
+    def frames(self) -> Iterator[Batch | Gap | Status | Snapshot | Lost]:
+        """Yield batches of columns, and all that happens between them. Raises what `trades` does."""
+        return self._run(self._subscription.frames)
 
     def close(self) -> None:
         """End."""
