@@ -4,6 +4,7 @@ Every entry point (``tickcast``, ``python -m tickcast.processor``, ``python -m t
 `guarded`. A supervisor takes a child's exit code 2 as "starting it again would not help".
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -31,10 +32,15 @@ def guarded(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        if os.environ.get("TICKCAST_LOG_LEVEL") == "debug":
+        if _wants_traceback():
             traceback.print_exc()
         print(f"tickcast: error: {describe(error)}", file=sys.stderr, flush=True)
         return exit_code(error)
+
+
+def _wants_traceback() -> bool:
+    # A supervised child has no variable, but the level that the supervisor took from it.
+    return os.environ.get("TICKCAST_LOG_LEVEL") == "debug" or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def exit_code(error: BaseException) -> int:

@@ -180,6 +180,14 @@ def test_refused_configuration_of_a_child_is_its_one_line_and_exit_code_2(site: 
     assert not any(lives(pid) for pid in filter(None, [Lock.holder(site.run.gateway_lock)]))
 
 
+@pytest.mark.parametrize(("level", "shown"), [("info", False), ("debug", True)])
+def test_debug_shows_where_a_child_failed_and_nothing_less_does(site: Site, level: str, shown: bool) -> None:
+    supervisor = site.supervise(TICKCAST_TEST_PROCESSOR="explode", TICKCAST_LOG_LEVEL=level)
+    assert supervisor.wait() == 1
+    assert supervisor.errors[-1].endswith("ValueError: the tape is on fire (TICKCAST_LOG_LEVEL=debug shows where)")
+    assert any(line.startswith("processor: Traceback") for line in supervisor.errors) == shown
+
+
 def test_crash_loop_gives_up_with_the_last_line_of_the_child(site: Site) -> None:
     supervisor = site.supervise(TICKCAST_TEST_PROCESSOR="crash")
     assert supervisor.wait() == 1
