@@ -29,7 +29,8 @@ def commands() -> None:
     Your own queue:  tickcast serve --source nats://127.0.0.1:4222/ticks --rules desk:rules
 
     Every option can also be given in tickcast.toml or as an environment variable; `tickcast config` shows what is in
-    effect and where it came from. Exit codes: 0 done, 2 wrong usage or configuration, 1 failed.
+    effect and where it came from. Exit codes: 0 done, 2 wrong usage or configuration, 1 failed, 130 broken off by
+    Ctrl-C (serve, process, gateway and demo end in order by it, with 0).
     """  # noqa: D301 (click reads the character)
 
 

@@ -25,7 +25,7 @@ class CloseCode(IntEnum):
     UNAUTHORIZED = 4501
     """Credentials are missing or not accepted."""
     UNSUPPORTED = 4502
-    """A subprotocol, mode or option that this gateway does not have."""
+    """A subprotocol that this gateway does not have."""
 
 
 def comes_back(code: int) -> bool:
