@@ -80,7 +80,7 @@ class Batch:
     def letters(self) -> list[tuple[bytes | None, list[tuple[str, bytes | None]], bool]]:
         """Key and headers of the messages of `undecodable`, one for each, and whether it is one tick of several.
 
-        Empty where the source has none.
+        The key of a message of NATS is its subject. Empty where the source has none.
         """
     @property
     def silent(self) -> bool:

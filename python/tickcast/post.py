@@ -1,6 +1,7 @@
 """Sends dead letters as messages: to a topic or subject of their own, or back to where they came from."""
 
 import logging
+import re
 
 from tickcast import urls
 from tickcast._core import NatsPublisher
@@ -86,18 +87,24 @@ class NatsPost:
     """Letters as messages of a NATS subject or a JetStream stream."""
 
     def __init__(self, url: urls.Nats | urls.NatsSink | urls.JetStream | urls.JetStreamSink, *, added: bool) -> None:
-        if "*" in url.subject or ">" in url.subject:
-            raise ConfigError(f"dead letters: {url.subject!r} has wildcards; name one subject with --to")
+        self._by_letter = "*" in url.subject or ">" in url.subject
+        if self._by_letter and added:
+            raise ConfigError(f"dead letters: {url.subject!r} has wildcards; name one subject")
         self._url, self._added = url, added
         self._publisher: NatsPublisher | None = None
 
     def send(self, letters: list[DeadLetter]) -> list[DeadLetter]:
         """Send them one by one and wait; return those that were refused."""
-        publisher = self._publisher = self._publisher or self._open()
         refused: list[DeadLetter] = []
         for at, letter in enumerate(letters):
+            subject = self._subject(letter)
+            if subject is None:
+                log.warning("dead letter %s: its key is no subject of %s", letter.identity, self._url.subject)
+                refused.append(letter)
+                continue
+            publisher = self._publisher = self._publisher or self._open(subject)
             try:
-                why = self._send(publisher, letter)
+                why = self._send(publisher, letter, subject)
             except (SourceError, TimeoutError) as error:
                 log.warning("dead letter %s, and %d behind it: %s", letter.identity, len(letters) - at - 1, error)
                 # A publisher that was refused has ended; and what one hears too late is not of the next letter.
@@ -109,16 +116,26 @@ class NatsPost:
                 refused.append(letter)
         return refused
 
-    def _open(self) -> NatsPublisher:
-        is_stream = isinstance(self._url, urls.JetStream | urls.JetStreamSink)
-        return NatsPublisher(server_list(self._url.server), self._url.subject, jetstream=is_stream)
+    def _subject(self, letter: DeadLetter) -> str | None:
+        """Return where a letter goes: where there are wildcards, to the subject that it came by."""
+        if not self._by_letter:
+            return self._url.subject
+        own = (letter.key_bytes or b"").decode(errors="replace")
+        return own if covers(self._url.subject, own) else None
 
-    def _send(self, publisher: NatsPublisher, letter: DeadLetter) -> object:
+    def _open(self, subject: str) -> NatsPublisher:
+        is_stream = isinstance(self._url, urls.JetStream | urls.JetStreamSink)
+        return NatsPublisher(server_list(self._url.server), subject, jetstream=is_stream)
+
+    def _send(self, publisher: NatsPublisher, letter: DeadLetter, subject: str) -> object:
         """Send a letter and wait; return why it was refused, None if it was not."""
-        headers = [*letter.header_bytes, *(letter.error_headers if self._added else [])]
+        # The server's own headers are about the first sending: by its id a stream would drop this one as a duplicate.
+        own = [(name, value) for name, value in letter.header_bytes if not name.lower().startswith("nats-")]
+        headers = [*own, *(letter.error_headers if self._added else [])]
         before = publisher.published()
         publisher.publish(
             letter.payload_bytes,
+            subject=subject,
             message_headers=[[(name, (value or b"").decode(errors="replace")) for name, value in headers]],
             timeout=SEND_S,
         )
@@ -130,3 +147,14 @@ class NatsPost:
         """Disconnect."""
         if self._publisher is not None:
             self._publisher.close()
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Tell whether a subject is one of those that a pattern with wildcards stands for."""
+    tokens = subject.split(".")
+    if any(token in ("", "*", ">") or re.search(r"\s", token) for token in tokens):
+        return False
+    head, rest, _ = pattern.partition(">")
+    wanted = head.removesuffix(".").split(".") if head else []
+    fits = len(tokens) > len(wanted) if rest else len(tokens) == len(wanted)
+    return fits and all(one in ("*", token) for one, token in zip(wanted, tokens, strict=False))

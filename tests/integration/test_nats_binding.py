@@ -74,6 +74,23 @@ async def test_batches_come_through_the_descriptor(nats_server):
         source.poll()
 
 
+async def test_what_can_not_be_decoded_keeps_its_subject_and_headers(nats_server):
+    source = NatsSource(nats_server.url, "ticks.*")
+    live(source)
+    sender = NatsPublisher(nats_server.url, "ticks.b", format="json")
+    good = json.loads(payloads(0, 1)[0])
+    sender.publish(b"{", subject="ticks.a")
+    sender.publish(json.dumps([good, good | {"price": "no"}, good]).encode(), headers={"who": "us"})
+    batches = await pull(source, 2)
+    stated = ("tickcast-format", b"json")
+    assert [letter for batch in batches for letter in batch.letters] == [
+        (b"ticks.a", [stated], False),
+        (b"ticks.b", [stated, ("who", b"us")], True),
+    ]
+    sender.close()
+    source.close()
+
+
 async def test_a_killed_server_is_waited_for_and_nothing_is_missing_or_doubled(nats_server):
     sender = publisher(nats_server)
     sender.flush()

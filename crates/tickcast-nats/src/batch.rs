@@ -1,7 +1,7 @@
 //! Messages to decoded batches, and batches put together.
 
 use crate::status::now_ns;
-use async_nats::{Message, Subscriber};
+use async_nats::{HeaderMap, Message, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tickcast_core::Decoded;
 use tickcast_core::decode::trades::{TradeBatch, decode_trades};
@@ -20,10 +20,33 @@ const RULES_HEADER: &str = "tickcast-rules";
 pub struct Batch {
     /// The ticks, and what could not be decoded; both name the message they came from.
     pub decoded: Decoded,
+    /// What else the messages had that could not be decoded: one for each entry of `decoded.undecodable`.
+    pub letters: Vec<Letter>,
     /// Judged trades, where that is what the messages hold.
     pub trades: TradeBatch,
     /// One entry for each message.
     pub origin: Origin,
+}
+
+/// What a message had besides its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The subject that it came by.
+    pub subject: String,
+    /// Its headers by name; those of one name in their order.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Letter {
+    fn of(message: &Message) -> Self {
+        let values = message.headers.iter().flat_map(HeaderMap::iter);
+        let mut headers: Vec<(String, String)> = values
+            .flat_map(|(name, values)| values.iter().map(|value| (name.to_string(), value.as_str().to_owned())))
+            .collect();
+        // The library keeps them in no order.
+        headers.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Letter { subject: message.subject.to_string(), headers }
+    }
 }
 
 impl Batch {
@@ -54,6 +77,7 @@ impl Batch {
             bad.message += base;
             bad
         }));
+        self.letters.extend(next.letters);
         self.trades.append(next.trades, base);
         self.origin.offset.extend_from_slice(&next.origin.offset);
         self.origin.arrival_ns.extend_from_slice(&next.origin.arrival_ns);
@@ -108,7 +132,9 @@ impl Gather {
     pub(crate) fn decode(self, format: Option<Format>, options: &Options) -> Batch {
         let payloads =
             self.messages.iter().map(|message| (stated_format(message).or(format), message.payload.as_ref()));
-        Batch { decoded: decode(payloads, options), trades: TradeBatch::default(), origin: self.origin }
+        let decoded = decode(payloads, options);
+        let letters = decoded.undecodable.iter().map(|bad| Letter::of(&self.messages[bad.message as usize])).collect();
+        Batch { decoded, letters, origin: self.origin, ..Batch::default() }
     }
 
     /// Decodes what was gathered as judged trades.
@@ -117,7 +143,7 @@ impl Gather {
             let rules = named(message, RULES_HEADER).unwrap_or_default();
             (stated_format(message).or(format), rules, message.payload.as_ref())
         });
-        Batch { decoded: Decoded::default(), trades: decode_trades(payloads), origin: self.origin }
+        Batch { trades: decode_trades(payloads), origin: self.origin, ..Batch::default() }
     }
 }
 
@@ -148,7 +174,7 @@ mod tests {
             ticks.push(id, offset as f64, 1, 1, i as u32, 0);
             origin.push(offset + i as u64, 5, 6);
         }
-        Batch { decoded: Decoded { ticks, undecodable: Vec::new() }, trades: TradeBatch::default(), origin }
+        Batch { decoded: Decoded { ticks, undecodable: Vec::new() }, origin, ..Batch::default() }
     }
 
     #[test]

@@ -36,7 +36,7 @@ mod status;
 mod subject;
 mod thread;
 
-pub use batch::Batch;
+pub use batch::{Batch, Letter};
 pub use error::{Error, Result};
 pub use jetstream::{AtHand, JetStreamConfig, JetStreamSource, NewStream, Start, Started, StartedFrom};
 pub use link::Servers;

@@ -4,6 +4,7 @@
 
 use crate::batch::{Batch, PositionTuple};
 use crate::error::{ConfigError, SourceError};
+use crate::messages::Letter;
 use crate::topic::TopicTrades;
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
@@ -94,7 +95,7 @@ impl NatsSource {
     #[pyo3(signature = (max_rows=4096))]
     fn poll(&self, py: Python<'_>, max_rows: usize) -> PyResult<Option<Batch>> {
         let batch = py.detach(|| self.0.poll(max_rows)).map_err(to_py)?;
-        Ok(batch.map(|batch| Batch::new(batch.decoded, batch.origin)))
+        Ok(batch.map(to_batch))
     }
 
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
@@ -188,7 +189,7 @@ impl JetStreamSource {
     #[pyo3(signature = (max_rows=4096))]
     fn poll(&self, py: Python<'_>, max_rows: usize) -> PyResult<Option<Batch>> {
         let batch = py.detach(|| self.0.poll(max_rows)).map_err(to_py)?;
-        Ok(batch.map(|batch| Batch::new(batch.decoded, batch.origin)))
+        Ok(batch.map(to_batch))
     }
 
     /// Returns all judged trades that have come, about `max_rows` at most, or None.
@@ -433,6 +434,16 @@ fn patiently(
         }
         py.check_signals()?;
     }
+}
+
+/// Returns a batch for Python; the key of what could not be decoded is its subject.
+fn to_batch(batch: tickcast_nats::Batch) -> Batch {
+    let letter = |letter: tickcast_nats::Letter| Letter {
+        key: Some(letter.subject.into_bytes()),
+        headers: letter.headers.into_iter().map(|(name, value)| (name, Some(value.into_bytes()))).collect(),
+    };
+    let letters = batch.letters.into_iter().map(letter).collect();
+    Batch::with_letters(batch.decoded, batch.origin, letters)
 }
 
 fn to_servers(

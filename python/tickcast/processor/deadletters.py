@@ -41,7 +41,7 @@ class DeadLetter(msgspec.Struct, rename="camel", omit_defaults=True):
     """The original bytes, base64."""
     at_ns: int
     key: str | None = None
-    """The original key, base64; none: it had none."""
+    """The original key, base64; of NATS the subject that it came by; none: it had none."""
     headers: list[tuple[str, str | None]] = []
     """The original headers, values in base64."""
     part: bool = False
