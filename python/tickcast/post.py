@@ -124,8 +124,10 @@ class NatsPost:
         return own if covers(self._url.subject, own) else None
 
     def _open(self, subject: str) -> NatsPublisher:
-        is_stream = isinstance(self._url, urls.JetStream | urls.JetStreamSink)
-        return NatsPublisher(server_list(self._url.server), subject, jetstream=is_stream)
+        url = self._url
+        if isinstance(url, urls.JetStream | urls.JetStreamSink):
+            return NatsPublisher(server_list(url.server), subject, jetstream=True, stream=url.stream)
+        return NatsPublisher(server_list(url.server), subject)
 
     def _send(self, publisher: NatsPublisher, letter: DeadLetter, subject: str) -> object:
         """Send a letter and wait; return why it was refused, None if it was not."""

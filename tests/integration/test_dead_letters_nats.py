@@ -87,6 +87,19 @@ async def test_a_stream_that_is_not_there_refuses_them_until_it_is(nats_server: 
     assert await sent(nats_server) == [1, 2]
 
 
+async def test_letters_go_to_no_other_stream_than_the_one_that_is_named(nats_server: NatsServer) -> None:
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    await context.add_stream(StreamConfig(name="LETTERS", subjects=["elsewhere"]))
+    await context.add_stream(StreamConfig(name="OTHER", subjects=["letters"]))
+    target = opened(nats_server)
+    letters = [letter(1)]
+    assert target.send(letters) == letters
+    target.close()
+    assert (await context.stream_info("OTHER")).state.messages == 0
+    await client.close()
+
+
 async def test_one_tick_of_a_batch_comes_back_to_its_subject_as_a_message_of_its_own(
     nats_server: NatsServer, programs: Programs, run_dir: Path, tmp_path: Path
 ) -> None:
