@@ -133,6 +133,20 @@ async def test_a_processor_ends_while_the_server_is_away_and_writes_the_rest_whe
     assert {int(message.headers["tickcast-sequence"]) for message in messages} >= set(range(1, before + 1))
 
 
+async def test_a_subject_that_may_not_be_published_to_keeps_the_trades_on_the_tape(
+    programs: Programs, run_dir: Path
+) -> None:
+    us = '{user: us, password: p, permissions: {publish: "_INBOX.>"}}'
+    with NatsServer({"authorization": f"{{users: [{us}]}}"}) as server:
+        sink = server.url.replace("nats://", "nats://us:p@") + "/out"
+        program = process(programs, run_dir, "sim://?rate=500", sink)
+        said = 'Permissions Violation for Publish to "out"'
+        await asyncio.to_thread(wait_until, lambda: said in state(run_dir), "it says what is not permitted")
+        await asyncio.to_thread(wait_until, lambda: lag(run_dir) > 500, "trades wait")
+        assert await asyncio.to_thread(program.end, timeout_s=60) == 0
+    assert [line for line in program.errors if "trades are left for the next start" in line and said in line]
+
+
 def lag(run_dir: Path) -> int:
     return shown(run_dir)["lag"]
 

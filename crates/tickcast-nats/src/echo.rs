@@ -29,6 +29,11 @@ pub(crate) enum Round {
 }
 
 impl Echo {
+    /// Whether a subject is one of its own.
+    pub(crate) fn owns(&self, subject: &str) -> bool {
+        subject.starts_with(&self.inbox)
+    }
+
     pub(crate) async fn new(client: &Client) -> Result<Self, String> {
         let inbox = client.new_inbox();
         let subscription = client.subscribe(format!("{inbox}.*")).await.map_err(|error| chain(&error))?;
@@ -43,11 +48,7 @@ impl Echo {
         self.number += 1;
         let subject = format!("{}.{}", self.inbox, self.number);
         let end = Instant::now() + timeout;
-        match tokio::time::timeout_at(end, self.client.publish(subject.clone(), "".into())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(chain(&error)),
-            Err(_) => return Err("the connection takes nothing".to_owned()),
-        }
+        self.send(&subject, end).await?;
         loop {
             tokio::select! {
                 echo = self.subscription.next() => match echo {
@@ -57,12 +58,23 @@ impl Echo {
                 },
                 why = connection.gone() => return Err(why),
                 () = tokio::time::sleep(LOOK_INTERVAL) => {
-                    if connection.said().is_some_and(|said| said.contains("Permissions Violation for Publish")) {
+                    if connection.denies(&subject) {
                         return Ok(Round::Denied);
+                    }
+                    if connection.may_have_dropped() {
+                        self.send(&subject, end).await?;
                     }
                 }
                 () = tokio::time::sleep_until(end) => return Err("no answer from the server".to_owned()),
             }
+        }
+    }
+
+    async fn send(&self, subject: &str, end: Instant) -> Result<(), String> {
+        match tokio::time::timeout_at(end, self.client.publish(subject.to_owned(), "".into())).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(chain(&error)),
+            Err(_) => Err("the connection takes nothing".to_owned()),
         }
     }
 }

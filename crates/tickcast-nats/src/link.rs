@@ -26,6 +26,10 @@ const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// What the server says when a subject may not be read; it is the end of that session.
 pub(crate) const SUBSCRIPTION_DENIED: &str = "Permissions Violation for Subscription";
+/// What the server says when a subject may not be published to; the subject stands behind it in quotes.
+const PUBLISH_DENIED: &str = "Permissions Violation for Publish to ";
+/// So many denials are kept. The library keeps 128 events until it is our turn, and drops the others.
+const MOST_DENIALS: usize = 100;
 
 /// NATS servers, and how to be let in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,7 +65,7 @@ pub(crate) enum NoConnection {
 pub(crate) struct Connection {
     pub(crate) client: Client,
     gone: mpsc::UnboundedReceiver<String>,
-    said: Arc<Mutex<Option<String>>>,
+    said: Arc<Mutex<Said>>,
 }
 
 impl Link {
@@ -99,7 +103,7 @@ impl Link {
         let shown = format!("{}:{}", address.host(), address.port());
         let (tell, gone) = mpsc::unbounded_channel();
         let connected = Arc::new(AtomicBool::new(false));
-        let said = Arc::default();
+        let said: Arc<Mutex<Said>> = Arc::default();
         let events = Events { tell, said: Arc::clone(&said) };
         let options = self.options(&address, events, Arc::clone(&connected)).await?;
         match options.connect(address).await {
@@ -159,7 +163,45 @@ impl Link {
 /// What the library tells of a connection.
 struct Events {
     tell: mpsc::UnboundedSender<String>,
-    said: Arc<Mutex<Option<String>>>,
+    said: Arc<Mutex<Said>>,
+}
+
+/// The server's complaints.
+#[derive(Default)]
+struct Said {
+    last: Option<String>,
+    denials: Denials,
+}
+
+/// What may not be published, as the server says it: subject and words, as often as it says it.
+#[derive(Debug, Default)]
+pub(crate) struct Denials(Vec<(String, String)>);
+
+impl Denials {
+    fn take_in(&mut self, said: &str) {
+        let subject = said.split_once(PUBLISH_DENIED).map(|(_, quoted)| quoted.trim_matches('"').to_owned());
+        let Some(subject) = subject else { return };
+        if self.is_full() {
+            self.0.pop(); // the last one is always there: it may be the answer to a round trip
+        }
+        self.0.push((subject, said.to_owned()));
+    }
+
+    /// There may have been more.
+    fn is_full(&self) -> bool {
+        self.0.len() == MOST_DENIALS
+    }
+
+    /// The server's words about a subject.
+    pub(crate) fn of(&self, subject: &str) -> Option<&str> {
+        self.0.iter().find(|(denied, _)| denied == subject).map(|(_, said)| said.as_str())
+    }
+
+    /// The server's words where they don't tell which messages it has not taken: about a subject that is none of
+    /// theirs, or there may have been more words than are kept.
+    pub(crate) fn unclear(&self, is_theirs: impl Fn(&str) -> bool) -> Option<&str> {
+        self.0.iter().find(|(denied, _)| self.is_full() || !is_theirs(denied)).map(|(_, said)| said.as_str())
+    }
 }
 
 impl Events {
@@ -170,7 +212,10 @@ impl Events {
             Event::ServerError(error) => {
                 // Most of these are about one request and leave the connection up.
                 let said = error.to_string();
-                *lock(&self.said) = Some(said.clone());
+                let mut kept = lock(&self.said);
+                kept.denials.take_in(&said);
+                kept.last = Some(said.clone());
+                drop(kept);
                 if !said.contains(SUBSCRIPTION_DENIED) {
                     return;
                 }
@@ -205,7 +250,26 @@ impl Connection {
 
     /// The server's last complaint on this connection.
     pub(crate) fn said(&self) -> Option<String> {
-        lock(&self.said).clone()
+        lock(&self.said).last.clone()
+    }
+
+    /// Whether the server says that a subject may not be published to.
+    pub(crate) fn denies(&self, subject: &str) -> bool {
+        lock(&self.said).denials.of(subject).is_some()
+    }
+
+    /// Whether there were so many denials that the library may have dropped the one that is waited for.
+    pub(crate) fn may_have_dropped(&self) -> bool {
+        lock(&self.said).denials.is_full()
+    }
+
+    /// What the server has said about subjects that may not be published to, each answer once.
+    ///
+    /// All that came in before now is among it.
+    pub(crate) async fn take_denials(&self) -> Denials {
+        // The library's task for events has been woken, and has its turn before we go on.
+        tokio::task::yield_now().await;
+        std::mem::take(&mut lock(&self.said).denials)
     }
 
     fn is_up(&self) -> bool {

@@ -6,7 +6,8 @@
 //!   has it already (within its duplicate window, 2 minutes by default); one without is `unconfirmed` and not sent
 //!   again, since it might be there twice then.
 //! - **core NATS**: confirmed once a round trip to our own inbox came back behind it (where that is not permitted: once
-//!   it was sent); what was under way when a connection broke is `unconfirmed`.
+//!   it was sent), failed where the server said meanwhile that it may not be published; what was under way when a
+//!   connection broke is `unconfirmed`.
 //!
 //! confirmed + failed + unconfirmed + waiting = accepted, at any time.
 //!

@@ -21,7 +21,7 @@ class NatsSink(FollowingSink):
 
     JetStream drops what it has already by ``Nats-Msg-Id``, the trade id, within the stream's duplicate window (by
     default 2 minutes): a crash doubles nothing that is made good within it. Core NATS keeps nothing and acknowledges
-    nothing: a trade counts as written once the connection has taken it.
+    nothing: a trade counts as written once the server has taken in what was sent, and has not said that it may not be.
     """
 
     def __init__(self, url: urls.NatsSink | urls.JetStreamSink, hold: Hold, traces: Traces) -> None:

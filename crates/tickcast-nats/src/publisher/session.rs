@@ -6,7 +6,7 @@ use crate::Error;
 use crate::batch::{FORMAT_HEADER, ready};
 use crate::echo::Echo;
 use crate::jetstream::{find_stream, refusal};
-use crate::link::{Connection, Link, chain};
+use crate::link::{Connection, Denials, Link, chain};
 use crate::nats::no_connection;
 use crate::status::State;
 use crate::subject::overlap;
@@ -123,14 +123,28 @@ impl Sender {
                 }
             }
             let mut fates: Vec<Fate> = (0..messages.len()).map(|_| Fate::Unconfirmed).collect();
+            let subjects: Vec<Option<Arc<str>>> = messages.iter().map(|message| message.subject.clone()).collect();
             let sent = tokio::time::timeout(PATIENCE, self.send_all(&client, messages)).await;
             let result = match sent {
                 Ok(sent) => echo.round(connection, PATIENCE).await.map(|_| fates = sent),
                 Err(_) => Err("the connection takes nothing".to_owned()),
             };
+            let denials = connection.take_denials().await;
+            self.fail_denied(&mut fates, &subjects, &denials, &echo);
             self.window.settle(fates);
             if let Err(why) = result {
                 return why;
+            }
+        }
+    }
+
+    /// Fails what may not be published, of which a round trip tells nothing; all where it is not clear what that is.
+    fn fail_denied(&self, fates: &mut [Fate], subjects: &[Option<Arc<str>>], denials: &Denials, echo: &Echo) {
+        let subjects = || subjects.iter().map(|own| own.as_deref().unwrap_or(&self.config.subject));
+        let all = denials.unclear(|denied| echo.owns(denied) || subjects().any(|subject| subject == denied));
+        for (fate, subject) in fates.iter_mut().zip(subjects()) {
+            if let Some(said) = all.or_else(|| denials.of(subject)) {
+                *fate = Fate::Failed(format!("the server says: {said}"));
             }
         }
     }
@@ -186,7 +200,8 @@ impl Sender {
                 () = self.window.work.notified() => {}
                 why = connection.gone() => return why,
                 () = tokio::time::sleep(patience.saturating_sub(progress.elapsed())) => {
-                    return format!("no acknowledgement for {} s", PATIENCE.as_secs());
+                    let said = connection.said().map_or(String::new(), |said| format!("; the server says: {said}"));
+                    return format!("no acknowledgement for {} s{said}", PATIENCE.as_secs());
                 }
             }
         }

@@ -201,6 +201,38 @@ fn what_the_server_does_not_permit_is_said() {
     assert_eq!(source.meters().lost, 0);
 }
 
+#[test]
+fn what_may_not_be_published_has_failed_and_nothing_else() {
+    let settings = "authorization: {users: [
+        {user: some, password: p, permissions: {publish: [\"ticks\", \"_INBOX.>\"], subscribe: \"_INBOX.>\"}},
+        {user: mute, password: p, permissions: {publish: [\"ticks\"], subscribe: \"_INBOX.>\"}}]}";
+    let Some(server) = Server::start_with(settings) else { return };
+    for user in ["some", "mute"] {
+        let servers =
+            Servers { urls: vec![format!("nats://{user}:p@127.0.0.1:{}", server.port)], ..Servers::default() };
+        let publisher = Publisher::open(PublisherConfig { servers, ..publisher_config(&server) }).expect("a publisher");
+        let mut messages = outgoing(0..10, true);
+        for number in [3, 7] {
+            messages[number].subject = Some(Arc::from("secret"));
+        }
+        assert_eq!(offer(&publisher, messages, PATIENCE), Ok(10));
+        assert_eq!(publisher.flush(PATIENCE), Ok(true));
+        let published = publisher.published();
+        assert_eq!((published.confirmed, published.failed), (8, 2), "{user}: {published:?}");
+        let said = published.last_failure.unwrap_or_default();
+        assert!(said.contains("Permissions Violation for Publish to \"secret\""), "{user}: {said}");
+        // More than the library tells of at a time.
+        let mut many = outgoing(0..5_000, true);
+        many.iter_mut().for_each(|message| message.subject = Some(Arc::from("secret")));
+        assert_eq!(offer(&publisher, many, PATIENCE), Ok(5_000));
+        assert_eq!(publisher.flush(PATIENCE), Ok(true));
+        assert_eq!((publisher.published().failed, publisher.published().unconfirmed), (5_002, 0), "{user}");
+        assert_eq!(offer(&publisher, outgoing(0..10, true), PATIENCE), Ok(10));
+        assert_eq!(publisher.flush(PATIENCE), Ok(true));
+        assert_eq!(publisher.published().confirmed, 18, "{user}");
+    }
+}
+
 fn publisher_config(server: &Server) -> PublisherConfig {
     PublisherConfig {
         servers: server.servers(),
