@@ -147,6 +147,34 @@ async def test_a_subject_that_may_not_be_published_to_keeps_the_trades_on_the_ta
     assert [line for line in program.errors if "trades are left for the next start" in line and said in line]
 
 
+async def test_a_position_that_cannot_be_saved_is_told_and_so_is_that_it_can_again(
+    nats_server: NatsServer, programs: Programs, run_dir: Path, tmp_path: Path
+) -> None:
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    await context.add_stream(StreamConfig(name="TICKS", subjects=["ticks"]))
+    await context.publish("ticks", as_proto(("AAPL", 10.0, 5, 17)))
+    bucket = await context.create_key_value(bucket="tickcast", max_value_size=1)
+    source = f"jetstream://{nats_server.url.removeprefix('nats://')}/ticks?durable=desk"
+    program = process(programs, run_dir, source, f"jsonl:{tmp_path / 'trades'}")
+
+    def told(text: str) -> list[str]:
+        return [line for line in program.errors if f"saving the source's position {text}" in line]
+
+    await asyncio.to_thread(wait_until, lambda: told("does not work: cannot save position"), "it is told")
+    shown = json.loads(TapeReader.open(run_dir).board() or b"{}")["source"]
+    assert shown["state"] == "live"
+    assert 'cannot save position "desk"' in shown["detail"]
+    config = (await context.stream_info("KV_tickcast")).config
+    await context.update_stream(config.evolve(max_msg_size=-1))
+    await asyncio.to_thread(wait_until, lambda: told("works again"), "it is told that it works")
+    assert json.loads((await bucket.get("desk")).value or b"")["sequence"] == 1
+    assert program.end() == 0
+    assert len(told("")) == 2
+    assert not [line for line in program.errors if "the source does not work" in line]
+    await client.close()
+
+
 def lag(run_dir: Path) -> int:
     return shown(run_dir)["lag"]
 

@@ -1,4 +1,4 @@
-"""Says in the log when the source or a sink can't work, and when it can again: once for each time."""
+"""Says in the log when the source, a sink or the like can't work, and when it can again: once for each time."""
 
 import logging
 import time

@@ -27,7 +27,15 @@ from tickcast.rpc.server import RpcServer
 from tickcast.rpc.services import make_services
 from tickcast.rundir import RunDir
 from tickcast.sinks import Sink, open_sink
-from tickcast.sources import LaggingSource, LogSource, RereadSource, SilentSource, Source, open_source
+from tickcast.sources import (
+    LaggingSource,
+    LogSource,
+    RereadSource,
+    SavingSource,
+    SilentSource,
+    Source,
+    open_source,
+)
 from tickcast.sources.replay import END_OFFSET, ReplaySource
 from tickcast.urls import mask
 
@@ -360,6 +368,9 @@ class Processor:
         source = self._source.state()
         self._outages.note("the source", works=source.state != "reconnecting", detail=source.detail)
         self._outages.note("the file of dead letters", works=not self._letters_trouble, detail=self._letters_trouble)
+        if isinstance(self._source, SavingSource):
+            trouble = self._source.save_trouble
+            self._outages.note("saving the source's position", works=trouble is None, detail=trouble or "")
         for url, sink in zip(self._config.sinks, self._sinks, strict=True):
             self._outages.note(f"sink {mask(url)}", works=sink.state == "live", detail=sink.state)
 

@@ -16,6 +16,7 @@ __all__ = [
     "LogSource",
     "Position",
     "RereadSource",
+    "SavingSource",
     "SilentSource",
     "Source",
     "SourceState",
@@ -103,6 +104,15 @@ class LaggingSource(Protocol):
 
     def lags(self) -> list[Lag]:
         """Return the lag of each partition that is read here, as of lately."""
+
+
+@runtime_checkable
+class SavingSource(Protocol):
+    """A source that keeps its position upstream, under a name."""
+
+    @property
+    def save_trouble(self) -> str | None:
+        """Why the position could not be kept lately; None: it was, or there is none to be kept."""
 
 
 @runtime_checkable

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
 from tickcast import urls
 from tickcast._core import Batch, EarlierVerdicts, JetStreamSource
 from tickcast.errors import SourceError
 from tickcast.servers import server_list
-from tickcast.sources.base import VERDICT_MARGIN_MS, VERDICT_PATIENCE_S, Lag, Position
+from tickcast.sources.base import VERDICT_MARGIN_MS, VERDICT_PATIENCE_S, Lag, Position, SourceState
 from tickcast.sources.nats import BrokerSource
 
 __all__ = ["StreamSource"]
@@ -134,6 +136,16 @@ class StreamSource(BrokerSource[JetStreamSource]):
         """Keep the position in the server, for a processor that has no tape."""
         if self._client is not None:
             self._client.save_position(position[0], position[2], position[3], lowest)
+
+    @property
+    def save_trouble(self) -> str | None:
+        """Why the position could not be kept in the server lately; None: it was, or there is none to be kept."""
+        return self._client.save_trouble if self._client is not None else None
+
+    def state(self) -> SourceState:
+        """Return where the connection stands, and what keeps the position from being kept."""
+        state, trouble = super().state(), self.save_trouble
+        return msgspec.structs.replace(state, detail=f"{state.detail}; {trouble}") if trouble else state
 
     def lags(self) -> list[Lag]:
         """Return how many messages the stream has behind the last one that came."""
