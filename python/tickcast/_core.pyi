@@ -1170,6 +1170,13 @@ class NatsPublisher:
         """
     def published(self) -> dict[str, int | str | None]:
         """Return confirmed, duplicates, failed, unconfirmed, waiting and last_failure."""
+    def take_failures(self) -> list[tuple[int, str, bool]]:
+        """Return which messages have failed since the last call, the last ``window`` of them in no order.
+
+        Returns:
+            Number, counted from 0 in the order in which they were accepted; why; and whether the message is refused for
+            its own size or form, and would be again.
+        """
     def state(self) -> _State:
         """Return where the connection stands."""
     @property

@@ -75,7 +75,9 @@ class ProcessorMetrics:
         self.sink_lag = Gauge(
             "tickcast_sink_lag", "Trades a sink has yet to confirm", ["sink"], multiprocess_mode="mostrecent"
         )
-        self.sink_lost = Counter("tickcast_sink_lost_total", "Trades that a sink did not take in time", ["sink"])
+        self.sink_lost = Counter(
+            "tickcast_sink_lost_total", "Trades that a sink did not take in time, or refused for good", ["sink"]
+        )
         self.sink_up = Gauge(
             "tickcast_sink_up", "1 while the sink takes trades", ["sink"], multiprocess_mode="mostrecent"
         )

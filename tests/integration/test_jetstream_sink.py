@@ -10,12 +10,13 @@ from pathlib import Path
 
 import nats
 import pytest
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StreamConfig
 
 from fixtures.nats import NatsServer
 from fixtures.processes import Program, Programs, wait_until
 from fixtures.ticks import as_proto, make_ticks
 from tickcast._core import TapeReader
+from tickcast.gateway import metrics
 
 TICKS = int(os.environ.get("TICKCAST_TEST_LOG_TICKS", "100000"))
 PUBLISH_S = float(os.environ.get("TICKCAST_TEST_LOG_SECONDS", "20"))
@@ -173,6 +174,76 @@ async def test_a_position_that_cannot_be_saved_is_told_and_so_is_that_it_can_aga
     assert len(told("")) == 2
     assert not [line for line in program.errors if "the source does not work" in line]
     await client.close()
+
+
+async def test_what_is_refused_is_sent_again_alone_and_the_tape_confirmed_up_to_it(
+    nats_server: NatsServer, programs: Programs, run_dir: Path
+) -> None:
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    # What is sent twice is there twice: the window is soon over.
+    full = StreamConfig(name="OUT", subjects=["out"], max_msgs=4, discard=DiscardPolicy.NEW, duplicate_window=0.1)
+    await context.add_stream(full)
+    await context.add_stream(StreamConfig(name="TICKS", subjects=["ticks"]))
+    for number in range(10):
+        await context.publish("ticks", as_proto(("AAPL", 10.0, 5, number + 1)))
+    address = nats_server.url.removeprefix("nats://")
+    program = process(programs, run_dir, f"jetstream://{address}/ticks", f"jetstream://{address}/out?stream=OUT")
+    await asyncio.to_thread(wait_until, lambda: "maximum messages exceeded" in state(run_dir), "it is full")
+    await asyncio.to_thread(wait_until, lambda: lag(run_dir) == 6, "four are confirmed")
+    await context.update_stream(full.evolve(max_msgs=-1))
+    await asyncio.to_thread(wait_until, lambda: lag(run_dir) == 0, "all are confirmed")
+    messages = await read(nats_server, "OUT", 10, 30)
+    assert sorted(int(message.headers["tickcast-sequence"]) for message in messages) == list(range(1, 11))
+    await client.close()
+    assert program.end() == 0
+
+
+async def test_a_trade_too_large_for_its_stream_is_passed_over_and_its_neighbours_are_there_once(
+    nats_server: NatsServer, programs: Programs, run_dir: Path
+) -> None:
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    config = StreamConfig(name="OUT", subjects=["out"], max_msg_size=1, duplicate_window=0.1)
+    await context.add_stream(config)
+    await context.add_stream(StreamConfig(name="TICKS", subjects=["ticks"]))
+    for name in ("AAPL", "MSFT", "L" * 2000, "AAPL", "L" * 2001):
+        await context.publish("ticks", as_proto((name, 10.0, 5, 17)))
+    address = nats_server.url.removeprefix("nats://")
+    program = process(programs, run_dir, f"jetstream://{address}/ticks", f"jetstream://{address}/out?stream=OUT")
+    # Where nothing fits, nothing is passed over.
+    await asyncio.to_thread(wait_until, lambda: "size exceeds" in state(run_dir), "all are refused")
+    await context.update_stream(config.evolve(max_msg_size=1500))
+    await asyncio.to_thread(wait_until, lambda: lag(run_dir) == 0 and state(run_dir) == "live", "it goes on")
+    for name in ("IBM", "L" * 2002, "MSFT"):
+        await context.publish("ticks", as_proto((name, 10.0, 5, 18)))
+    await asyncio.to_thread(wait_until, lambda: TapeReader.open(run_dir).head == 8, "the others are judged")
+    await asyncio.to_thread(wait_until, lambda: lag(run_dir) == 0 and state(run_dir) == "live", "it goes on again")
+    messages = await read(nats_server, "OUT", 5, 30)
+    assert sorted(int(message.headers["tickcast-sequence"]) for message in messages) == [1, 2, 4, 6, 8]
+    counted = f'tickcast_sink_lost_total{{sink="jetstream://{address}/out?stream=OUT"}} 3.0'
+    await asyncio.to_thread(
+        wait_until, lambda: counted in metrics.render(run_dir / "metrics").decode(), "it is counted"
+    )
+    await client.close()
+    assert program.end() == 0
+    lost = [line.partition("lost to it: ")[2][0] for line in program.errors if "refuses trades for good" in line]
+    assert sum(map(int, lost)) == 3
+
+
+async def test_a_message_of_many_trades_is_known_by_its_first_and_its_last(
+    nats_server: NatsServer, programs: Programs, run_dir: Path
+) -> None:
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    await context.add_stream(StreamConfig(name="MANY", subjects=["many"]))
+    sink = f"jetstream://{nats_server.url.removeprefix('nats://')}/many?stream=MANY&format=proto-batch"
+    program = process(programs, run_dir, "sim://?rate=500&instruments=3", sink)
+    for message in await read(nats_server, "MANY", 10, 30):
+        known = (message.headers["tickcast-trade-id"], message.headers["tickcast-sequence"])
+        assert message.headers["Nats-Msg-Id"] == "-".join(known)
+    await client.close()
+    assert program.end() == 0
 
 
 def lag(run_dir: Path) -> int:

@@ -41,5 +41,5 @@ pub use error::{Error, Result};
 pub use jetstream::{AtHand, JetStreamConfig, JetStreamSource, NewStream, Start, Started, StartedFrom};
 pub use link::Servers;
 pub use nats::{NatsConfig, NatsSource};
-pub use publisher::{Outgoing, Published, Publisher, PublisherConfig};
+pub use publisher::{Failure, Outgoing, Published, Publisher, PublisherConfig};
 pub use status::{Health, Meters, State};

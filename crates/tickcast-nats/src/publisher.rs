@@ -78,6 +78,17 @@ pub struct Published {
     pub last_failure: Option<String>,
 }
 
+/// A message that has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which one, counted from 0 in the order in which they were accepted.
+    pub number: u64,
+    /// Why.
+    pub why: String,
+    /// It is refused for its own size or form, and would be again.
+    pub for_good: bool,
+}
+
 /// Publishes from any thread.
 pub struct Publisher {
     url: String,
@@ -155,6 +166,11 @@ impl Publisher {
         self.window.published()
     }
 
+    /// Which messages have failed since the last call, in no order. As many as `window` are kept, the last ones.
+    pub fn take_failures(&self) -> Vec<Failure> {
+        std::mem::take(&mut lock(&self.window.inner).failures).into()
+    }
+
     /// Where it stands.
     pub fn health(&self) -> Health {
         self.status.health()
@@ -222,6 +238,9 @@ struct Window {
 struct Inner {
     queue: VecDeque<Outgoing>,
     under_way: usize,
+    /// Messages that were taken: the number of the next one.
+    taken: u64,
+    failures: VecDeque<Failure>,
     /// Counts changes of state, so that a waiter looks at it.
     turns: u64,
     published: Published,
@@ -239,8 +258,14 @@ impl Inner {
 
 /// What became of one message.
 enum Fate {
-    Confirmed { duplicate: bool },
-    Failed(String),
+    Confirmed {
+        duplicate: bool,
+    },
+    Failed {
+        why: String,
+        /// See [`Failure::for_good`].
+        for_good: bool,
+    },
     Unconfirmed,
 }
 
@@ -286,16 +311,20 @@ impl Window {
         true
     }
 
-    /// Takes what is accepted; it is under way from now on.
-    fn take(&self) -> VecDeque<Outgoing> {
+    /// Takes what is accepted, and returns the number of its first; it is under way from now on.
+    fn take(&self) -> (u64, VecDeque<Outgoing>) {
         let mut inner = lock(&self.inner);
-        inner.under_way += inner.queue.len();
-        std::mem::take(&mut inner.queue)
+        let (first, count) = (inner.taken, inner.queue.len());
+        inner.under_way += count;
+        inner.taken += count as u64;
+        (first, std::mem::take(&mut inner.queue))
     }
 
-    fn settle(&self, fates: impl IntoIterator<Item = Fate>) {
-        let mut inner = lock(&self.inner);
-        for fate in fates {
+    /// Settles messages by their numbers.
+    fn settle(&self, fates: impl IntoIterator<Item = (u64, Fate)>) {
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
+        for (number, fate) in fates {
             inner.under_way -= 1;
             let published = &mut inner.published;
             match fate {
@@ -303,14 +332,19 @@ impl Window {
                     published.confirmed += 1;
                     published.duplicates += u64::from(duplicate);
                 }
-                Fate::Failed(why) => {
+                Fate::Failed { why, for_good } => {
                     published.failed += 1;
-                    published.last_failure = Some(why);
+                    published.last_failure = Some(why.clone());
+                    // Nobody may ask for them.
+                    if inner.failures.len() == self.limit {
+                        inner.failures.pop_front();
+                    }
+                    inner.failures.push_back(Failure { number, why, for_good });
                 }
                 Fate::Unconfirmed => published.unconfirmed += 1,
             }
         }
-        drop(inner);
+        drop(guard);
         self.changed.notify_all();
     }
 

@@ -396,6 +396,10 @@ impl NatsPublisher {
         Ok(dict)
     }
 
+    fn take_failures(&self) -> Vec<(u64, String, bool)> {
+        self.0.take_failures().into_iter().map(|failure| (failure.number, failure.why, failure.for_good)).collect()
+    }
+
     fn state(&self) -> (&'static str, i64, String) {
         state(self.0.health())
     }

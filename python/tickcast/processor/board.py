@@ -32,6 +32,7 @@ class Board:
         self._partitions: set[str] = set()
         self._restored = Restored()
         self._respawns = 0
+        self._sinks_lost: dict[str, int] = {}
         self.counters = dict.fromkeys(
             ("ticks", "valid", "invalid", "unknown", "undecodable", "late", "stamped", "lost"), 0
         )
@@ -143,6 +144,9 @@ class Board:
         for url, sink in zip(self._config.sinks, sinks, strict=True):
             metrics.sink_lag.labels(mask(url)).set(sink.lag)
             metrics.sink_up.labels(mask(url)).set(sink.state == "live")
+            if new := sink.lost - self._sinks_lost.get(url, 0):
+                metrics.sink_lost.labels(mask(url)).inc(new)
+                self._sinks_lost[url] = sink.lost
         for rule in rules.rules:
             calls, rows, raised, seconds, rejects = self._rule_figures.get(rule.name, (0, 0, 0, 0.0, 0))
             metrics.rule_calls.labels(rule.name).inc(rule.calls - calls)

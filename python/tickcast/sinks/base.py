@@ -16,6 +16,10 @@ class Sink(Protocol):
     def state(self) -> str:
         """``live``, or what is wrong, for people."""
 
+    @property
+    def lost(self) -> int:
+        """Trades that it refused for good and that were passed over."""
+
     async def run(self) -> None:
         """Follow the tape until cancelled."""
 

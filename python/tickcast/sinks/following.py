@@ -36,6 +36,7 @@ class FollowingSink(ABC):
     def __init__(self, hold: Hold, retry_s: float = 1.0) -> None:
         self._hold, self._retry_s = hold, retry_s
         self._state = "live"
+        self._passed_over = 0
         # Its own: a sink stays in it for ever, and the few that the loop has for everybody would soon be taken. And one
         # alone: a cancelled `run` leaves its last write going on, and what `close` writes comes behind it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sink")
@@ -45,6 +46,11 @@ class FollowingSink(ABC):
     def lag(self) -> int:
         """Trades on the tape that have yet to be confirmed."""
         return self._hold.lag
+
+    @property
+    def lost(self) -> int:
+        """Trades that are refused for good and were passed over."""
+        return self._passed_over
 
     @property
     def state(self) -> str:

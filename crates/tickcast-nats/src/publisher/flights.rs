@@ -64,11 +64,11 @@ impl Flights {
             return None;
         }
         self.settle(number);
-        Some(Fate::Failed("no stream takes its subject".to_owned()))
+        Some(Fate::Failed { why: "no stream takes its subject".to_owned(), for_good: false })
     }
 
     /// Settles what must not be sent again after the connection broke, and returns the numbers of the rest in order.
-    pub(super) fn again(&mut self) -> (Vec<u64>, Vec<Fate>) {
+    pub(super) fn again(&mut self) -> (Vec<u64>, Vec<(u64, Fate)>) {
         let numbers: Vec<u64> = (self.base..self.base + self.flights.len() as u64).collect();
         let (mut rest, mut fates) = (Vec::new(), Vec::new());
         for number in numbers {
@@ -77,7 +77,7 @@ impl Flights {
                 Some(Some(flight)) if flight.unsent || flight.message.message_id.is_some() => rest.push(number),
                 Some(Some(_)) => {
                     self.settle(number);
-                    fates.push(Fate::Unconfirmed);
+                    fates.push((number, Fate::Unconfirmed));
                 }
                 _ => {}
             }
@@ -113,7 +113,10 @@ mod tests {
         let mut flights = Flights::default();
         let number = flights.add(message(None));
         let fates: Vec<Option<Fate>> = (0..MOST_REFUSALS).map(|_| flights.refused(number)).collect();
-        assert!(matches!(fates.last(), Some(Some(Fate::Failed(_)))) && fates.iter().flatten().count() == 1);
+        assert!(
+            matches!(fates.last(), Some(Some(Fate::Failed { for_good: false, .. })))
+                && fates.iter().flatten().count() == 1
+        );
         assert!(flights.is_empty());
     }
 

@@ -12,6 +12,7 @@ use crate::status::State;
 use crate::subject::overlap;
 use crate::thread::{End, Session, Told};
 use async_nats::client::PublishErrorKind;
+use async_nats::jetstream::ErrorCode;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
@@ -24,6 +25,8 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Header by which a stream knows a message again.
 const ID_HEADER: &str = "Nats-Msg-Id";
+/// What a stream says of a message, or of headers, that are larger than it takes.
+const TOO_LARGE: [ErrorCode; 2] = [ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM];
 
 pub(super) struct Sender {
     config: PublisherConfig,
@@ -43,6 +46,8 @@ struct Ack {
 
 #[derive(Deserialize)]
 struct AckError {
+    #[serde(default)]
+    err_code: ErrorCode,
     #[serde(default)]
     description: String,
 }
@@ -115,7 +120,7 @@ impl Sender {
             Err(why) => return why,
         };
         loop {
-            let messages = self.window.take();
+            let (first, messages) = self.window.take();
             if messages.is_empty() {
                 tokio::select! {
                     () = self.window.work.notified() => continue,
@@ -131,7 +136,7 @@ impl Sender {
             };
             let denials = connection.take_denials().await;
             self.fail_denied(&mut fates, &subjects, &denials, &echo);
-            self.window.settle(fates);
+            self.window.settle((first..).zip(fates));
             if let Err(why) = result {
                 return why;
             }
@@ -144,7 +149,7 @@ impl Sender {
         let all = denials.unclear(|denied| echo.owns(denied) || subjects().any(|subject| subject == denied));
         for (fate, subject) in fates.iter_mut().zip(subjects()) {
             if let Some(said) = all.or_else(|| denials.of(subject)) {
-                *fate = Fate::Failed(format!("the server says: {said}"));
+                *fate = Fate::Failed { why: format!("the server says: {said}"), for_good: false };
             }
         }
     }
@@ -155,7 +160,7 @@ impl Sender {
         for message in messages {
             fates.push(match self.send(client, &message, None).await {
                 Ok(()) => Fate::Confirmed { duplicate: false },
-                Err(Unsent::Refused(why)) => Fate::Failed(why),
+                Err(Unsent::Refused(why)) => Fate::Failed { why, for_good: true },
                 Err(Unsent::Gone(_)) => Fate::Unconfirmed,
             });
         }
@@ -179,7 +184,8 @@ impl Sender {
                 progress = Instant::now();
             }
             // All of them are accounted for before the first is sent: sending may end half way.
-            numbers.extend(self.window.take().into_iter().map(|message| self.flights.add(message)));
+            let (_, messages) = self.window.take();
+            numbers.extend(messages.into_iter().map(|message| self.flights.add(message)));
             let sent = tokio::select! {
                 sent = self.send_flights(&client, &inbox, std::mem::take(&mut numbers)) => sent,
                 why = connection.gone() => Err(why),
@@ -215,7 +221,7 @@ impl Sender {
                 Ok(()) => {}
                 Err(Unsent::Refused(why)) => {
                     if self.flights.settle(number) {
-                        self.window.settle([Fate::Failed(why)]);
+                        self.window.settle([(number, Fate::Failed { why, for_good: true })]);
                     }
                 }
                 Err(Unsent::Gone(why)) => return Err(why),
@@ -265,10 +271,10 @@ impl Sender {
             let number = ack.subject.rsplit('.').next().and_then(|token| token.parse().ok());
             if let Some(number) = number {
                 match fate(&ack) {
-                    Some(fate) => fates.extend(self.flights.settle(number).then_some(fate)),
+                    Some(fate) => fates.extend(self.flights.settle(number).then_some((number, fate))),
                     None => {
                         refused = true;
-                        fates.extend(self.flights.refused(number));
+                        fates.extend(self.flights.refused(number).map(|fate| (number, fate)));
                     }
                 }
             }
@@ -308,8 +314,10 @@ fn fate(ack: &Message) -> Option<Fate> {
     }
     Some(match serde_json::from_slice::<Ack>(&ack.payload) {
         Ok(Ack { error: None, duplicate }) => Fate::Confirmed { duplicate },
-        Ok(Ack { error: Some(error), .. }) => Fate::Failed(error.description),
-        Err(error) => Fate::Failed(format!("an acknowledgement that is none: {error}")),
+        Ok(Ack { error: Some(error), .. }) => {
+            Fate::Failed { for_good: TOO_LARGE.contains(&error.err_code), why: error.description }
+        }
+        Err(error) => Fate::Failed { why: format!("an acknowledgement that is none: {error}"), for_good: false },
     })
 }
 

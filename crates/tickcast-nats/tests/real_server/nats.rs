@@ -182,6 +182,32 @@ fn a_message_for_a_subject_without_a_stream_fails_and_holds_up_nobody() {
 }
 
 #[test]
+fn which_messages_have_failed_is_known_and_whether_it_is_for_good() {
+    let Some(server) = Server::start() else { return };
+    server.stream("TICKS", "\"ticks\"", ",\"max_msg_size\":1000");
+    let publisher = server.publisher("ticks", true);
+    let numbers = |publisher: &Publisher| {
+        let failures = publisher.take_failures();
+        let mut numbers: Vec<(u64, bool)> = failures.iter().map(|failure| (failure.number, failure.for_good)).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let mut messages = outgoing(0..6, true);
+    messages[1].subject = Some(Arc::from("elsewhere"));
+    messages[3].payload = vec![b'x'; 2_000];
+    messages[4].payload = vec![b'x'; 2 << 20];
+    assert_eq!(offer(&publisher, messages, PATIENCE), Ok(6));
+    assert_eq!(publisher.flush(PATIENCE), Ok(true));
+    assert_eq!(numbers(&publisher), [(1, false), (3, true), (4, true)]);
+    let mut messages = outgoing(6..9, true);
+    messages[1].payload = vec![b'x'; 2_000];
+    assert_eq!(offer(&publisher, messages, PATIENCE), Ok(3));
+    assert_eq!(publisher.flush(PATIENCE), Ok(true));
+    assert_eq!(numbers(&publisher), [(7, true)]);
+    assert_eq!(publisher.published().confirmed, 5);
+}
+
+#[test]
 fn what_the_server_does_not_permit_is_said() {
     let settings = "authorization: {users: [
         {user: reader, password: p, permissions: {publish: {deny: \">\"}, subscribe: [\"ticks\", \"_INBOX.>\"]}},
