@@ -19,6 +19,7 @@ from tickcast._core import TapeReader
 from tickcast.config import Config
 from tickcast.sources import open_source, places, shelves
 from tickcast.sources.kafka import KafkaSource
+from tickcast.sources.member import DRAIN_S
 
 pytestmark = pytest.mark.kafka
 
@@ -139,20 +140,28 @@ def test_what_was_read_before_retention_went_past_it_is_written_once_the_sink_ta
     Publisher(address, name).publish(numbered(*range(1, 11)))
     source = f"kafka://{address}/{name}?group={name}&exactly_once={exactly_once}&fetch.wait.max.ms=10"
     program = process(programs, run_dir, source, f"kafka://{address}/{name}-out")
-    wait_until(lambda: TapeReader.open(run_dir).head == 10, "they are judged, and the sink has no topic")
+    wait_until(lambda: TapeReader.open(run_dir).head == 10, "they are judged, and wait for a topic that is not there")
+    Publisher(address, name).publish(numbered(*range(11, 21)))
+    wait_until(lambda: TapeReader.open(run_dir).head == 20, "the sink has not even read these")
     program.signal(signal.SIGSTOP)
-    Publisher(address, name).publish(numbered(*range(11, 31)))
-    kafka_server.delete_messages(name, 20)
+    Publisher(address, name).publish(numbered(*range(21, 41)))
+    kafka_server.delete_messages(name, 30)
     program.signal(signal.SIGCONT)
     # Unless a fetch that was under way has brought them.
     told = "no longer has what was to be read"
-    wait_until(lambda: TapeReader.open(run_dir).head > 10 or any(told in line for line in program.errors), "it is met")
+    wait_until(lambda: TapeReader.open(run_dir).head > 20 or any(told in line for line in program.errors), "it is met")
+
+    def heartbeat_s() -> float:
+        return json.loads(TapeReader.open(run_dir).board())["heartbeatNs"] / 1e9
+
+    patient_s = heartbeat_s() + DRAIN_S + 2  # whoever gives a partition up waits for the sinks no longer than DRAIN_S
+    wait_until(lambda: heartbeat_s() > patient_s, "the sink is away for long")
     kafka_server.create_topic(f"{name}-out", 1)
     out = Topic(address, f"{name}-out")
-    while 30.0 not in {trade_of(message)["price"] for message in out.messages}:
+    while 40.0 not in {trade_of(message)["price"] for message in out.messages}:
         out.read(len(out.messages) + 1, 60, lambda: program.errors)
     there = {trade_of(message)["price"] for message in out.messages}
-    assert there >= {*range(1, 11), *range(21, 31)}
+    assert there >= {*range(1, 21), *range(31, 41)}
     assert program.end() == 0
 
 

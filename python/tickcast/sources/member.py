@@ -55,6 +55,7 @@ and 1 MiB, cost a processor a third more CPU with one tick a message (`benchmark
 queue full it would pause for 1 s. Brokers many ms away want more, by the URL's own settings.
 """
 BACK_S = 1.0
+"""Longest wait for brokers that were away, each time that it is looked whether they are back."""
 CHECK_S, MOST_TRIES = 5.0, 3
 """How long after an assignment it is looked whether all partitions are somebody's, and how often the group is joined
 again where they aren't."""

@@ -24,6 +24,7 @@ HASTE_S = 0.5
 PLACE_S = 20.0
 """How long brokers may take in all to say where partitions end; then each gets `HASTE_S` to answer."""
 NO_END = 2**63 - 1
+"""Of a partition whose end nobody tells."""
 REACHES_BACK = 2
 """How many reaches before the first message the log is read where no commit says it."""
 
