@@ -37,6 +37,7 @@ __all__ = [
     "__version__",
     "decode_topic",
     "load_librdkafka",
+    "subject_covers",
 ]
 
 __version__: str
@@ -1100,6 +1101,9 @@ class JetStreamSource:
         """Why the position could not be kept at the last attempt; it is tried again."""
     def close(self) -> None:
         """Keep the last position (waiting 2 s at most), end the thread and wait for it."""
+
+def subject_covers(pattern: str, subject: str) -> bool:
+    """Tell whether a subject can be published to and is one of those that a pattern with wildcards stands for."""
 
 @final
 class NatsPublisher:

@@ -1,10 +1,9 @@
 """Sends dead letters as messages: to a topic or subject of their own, or back to where they came from."""
 
 import logging
-import re
 
 from tickcast import urls
-from tickcast._core import NatsPublisher
+from tickcast._core import NatsPublisher, subject_covers
 from tickcast.errors import ConfigError, SourceError
 from tickcast.processor.deadletters import DeadLetter, Post
 from tickcast.servers import server_list
@@ -121,7 +120,7 @@ class NatsPost:
         if not self._by_letter:
             return self._url.subject
         own = (letter.key_bytes or b"").decode(errors="replace")
-        return own if covers(self._url.subject, own) else None
+        return own if subject_covers(self._url.subject, own) else None
 
     def _open(self, subject: str) -> NatsPublisher:
         url = self._url
@@ -149,14 +148,3 @@ class NatsPost:
         """Disconnect."""
         if self._publisher is not None:
             self._publisher.close()
-
-
-def covers(pattern: str, subject: str) -> bool:
-    """Tell whether a subject is one of those that a pattern with wildcards stands for."""
-    tokens = subject.split(".")
-    if any(token in ("", "*", ">") or re.search(r"\s", token) for token in tokens):
-        return False
-    head, rest, _ = pattern.partition(">")
-    wanted = head.removesuffix(".").split(".") if head else []
-    fits = len(tokens) > len(wanted) if rest else len(tokens) == len(wanted)
-    return fits and all(one in ("*", token) for one, token in zip(wanted, tokens, strict=False))

@@ -43,3 +43,4 @@ pub use link::Servers;
 pub use nats::{NatsConfig, NatsSource};
 pub use publisher::{Failure, Outgoing, Published, Publisher, PublisherConfig};
 pub use status::{Health, Meters, State};
+pub use subject::subject_covers;

@@ -15,6 +15,11 @@ pub(crate) fn covers(outer: &str, inner: &str) -> bool {
     }
 }
 
+/// Whether a subject can be published to, and is one of those that a pattern with wildcards stands for.
+pub fn subject_covers(pattern: &str, subject: &str) -> bool {
+    is_literal(subject) && covers(pattern, subject)
+}
+
 /// Whether some subject is one that both stand for.
 pub(crate) fn overlap(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.split('.'), b.split('.'));
